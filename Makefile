@@ -1,0 +1,54 @@
+# Each target does its own set-up, into .venv inside this folder.  PYTHON names another interpreter (3.11 to 3.13).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help install demo test lint format generate lock clean
+
+help:            ## These lines.
+	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST) | column -t -s ':'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+	  { echo "queuewatch needs Python 3.11 to 3.13; $(PYTHON) is `$(PYTHON) --version`. Try: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.lock pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(VENV)/.developed: requirements-dev.lock $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+install: $(VENV)/.installed  ## Build .venv with the command queuewatch in it.
+
+demo: install    ## A live picture: embedded broker, worker, simulated call centre. Ctrl-C ends it.
+	@$(BIN)/queuewatch demo
+
+test: $(VENV)/.developed  ## All tests; those that need Apache Kafka are skipped without a JDK and Maven.
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.developed  ## Formatting, lint, types, import directions, generated files.
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy schemas streams tests
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m queuewatch_schemas.generate --check
+
+format: $(VENV)/.developed  ## Format the code and sort imports.
+	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+generate: $(VENV)/.developed  ## Write the generated files anew.
+	$(BIN)/python -m queuewatch_schemas.generate
+
+lock: $(BIN)/python  ## Resolve the pinned versions anew.
+	$(BIN)/python -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet pip-tools
+	.cache/lock/bin/pip-compile $(LOCKING) --extra demo -o requirements.lock pyproject.toml
+	.cache/lock/bin/pip-compile $(LOCKING) --extra demo --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+LOCKING := --quiet --generate-hashes --strip-extras --no-header --no-annotate \
+  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
+clean:           ## Remove everything that was built here.
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

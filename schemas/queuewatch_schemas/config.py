@@ -1,0 +1,822 @@
+"""What an operator may set: one TOML file, checked as a whole, with working defaults for everything it leaves out.
+
+All durations are in seconds.  A problem is told by its place in the file and in words: `definitions.gold.preset: 'fo'
+is none of ignore, negative, ...`.  A queue that the file does not name takes `[defaults]`; a queue that it names
+inherits from there what its own table leaves out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import lru_cache
+from itertools import pairwise
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal, Self, get_args, get_origin
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from queuewatch_schemas.events import queue_name
+
+HOUR: Final = 3600
+DAY: Final = 86_400
+
+# ------------------------------------------------------------------------------------------------ checked kinds of text
+
+_TOKEN = re.compile(r"[A-Za-z0-9._-]+")
+_RANGE = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})")
+
+
+def _token(text: str, most: int, what: str) -> str:
+    if not _TOKEN.fullmatch(text) or len(text) > most or text in (".", ".."):
+        raise ValueError(
+            f"{text!r} cannot be {what}: 1 to {most} letters (a-z), digits, dots, underscores and hyphens are allowed"
+        )
+    return text
+
+
+def _application_name(text: str) -> str:
+    return _token(text, 100, "an application's name")
+
+
+def _topic_name(text: str) -> str:
+    return _token(text, 249, "a topic's name")
+
+
+def _name(text: str) -> str:
+    """A name that stands in tables and in labels: printable, trimmed, 1 to 64 characters."""
+    if not text or len(text) > 64 or text != text.strip() or not text.isprintable():
+        raise ValueError(f"{text!r} cannot be a name: it takes 1 to 64 printable characters, no blanks at the ends")
+    return text
+
+
+def _label(text: str) -> str:
+    if len(text) > 200 or text != text.strip() or not text.isprintable():
+        raise ValueError(f"{text!r}: at most 200 printable characters without blanks at the ends are allowed")
+    return text
+
+
+@lru_cache(maxsize=1024)
+def _time_zone(text: str) -> str:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = get_close_matches(text, available_timezones(), n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "write it as in 'Europe/Rome'"
+        raise ValueError(f"{text!r} is no time zone of the IANA database; {hint}") from None
+    return text
+
+
+def _brokers(text: str) -> str:
+    for broker in text.split(","):
+        found = _BROKER.fullmatch(broker.strip())
+        if found is None or not 1 <= int(found[2]) <= 65_535:
+            raise ValueError(f"{broker.strip()!r} is no broker's address; write host:port, several with commas between")
+    return ",".join(broker.strip() for broker in text.split(","))
+
+
+@lru_cache(maxsize=4096)
+def minutes_of(text: str) -> tuple[int, int]:
+    """`"08:00-18:00"` as minutes of the day, (480, 1080): closed on the left, open on the right; `24:00` ends the day.
+
+    Raises ValueError where the text is no such range; one that passes midnight is two ranges on two days.
+    """
+    found = _RANGE.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is no range of hours; write it as in '08:00-18:00', at the latest to '24:00'")
+    start = int(found[1]) * 60 + int(found[2])
+    end = 24 * 60 if found[3] is None else int(found[3]) * 60 + int(found[4])
+    if start >= end:
+        raise ValueError(
+            f"{text!r} ends before it starts; over midnight write two ranges: '{text[:5]}-24:00' here"
+            f" and '00:00-{text[6:]}' on the next day"
+        )
+    return start, end
+
+
+def _ranges(texts: tuple[str, ...]) -> tuple[str, ...]:
+    ordered = sorted(texts, key=minutes_of)
+    for earlier, later in pairwise(ordered):
+        if minutes_of(later)[0] < minutes_of(earlier)[1]:
+            raise ValueError(f"{earlier!r} and {later!r} overlap")
+    return tuple(ordered)
+
+
+def _calendar_day(value: object) -> object:
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            pass
+    raise ValueError(f"{value!r} is no day; write it as in '2026-12-25'")
+
+
+def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
+    for at, value in enumerate(values):
+        if value in values[:at]:
+            raise ValueError(f"{value!r} is named twice")
+    return values
+
+
+Name = Annotated[str, AfterValidator(_name)]
+Label = Annotated[str, AfterValidator(_label)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+TopicName = Annotated[str, AfterValidator(_topic_name)]
+QueueName = Annotated[str, AfterValidator(queue_name)]
+Ranges = Annotated[tuple[str, ...], AfterValidator(_ranges)]
+CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Positive = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class _Settings(BaseModel):
+    """Frozen; an unknown name is a problem; the text below a field is its description in the JSON Schema."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
+    )
+
+
+# ------------------------------------------------------------------------------------------------------- service level
+
+
+class Preset(StrEnum):
+    """The formula of a service level; T is the threshold, S the short-abandon time.
+
+    `counted` are the visits that have had a service-level event: answered or abandoned within T, or T passing.
+    """
+
+    IGNORE = "ignore"
+    """answered within T / (counted - abandoned within T)"""
+    NEGATIVE = "negative"
+    """answered within T / counted"""
+    POSITIVE = "positive"
+    """(answered + abandoned within T) / counted"""
+    ANSWERED_ONLY = "answered-only"
+    """answered within T / answered"""
+    IGNORE_SHORT = "ignore-short"
+    """answered within T / (counted - abandoned within S)"""
+    ALL_OFFERED = "all-offered"
+    """answered within T / (answered + abandoned + diverted)"""
+    REMOVED = "removed"
+    """(answered + abandoned + diverted to a callback, each within T) / queued"""
+    GENESYS = "genesys"
+    """answered within T / (answered + abandoned)"""
+    ASTERISK_2 = "asterisk-2"
+    """(answered + abandoned within T) / (answered + abandoned), where abandoned holds time-outs and key exits too"""
+
+
+class Attribution(StrEnum):
+    """To which interval a visit's level belongs."""
+
+    ARRIVAL = "arrival"
+    OUTCOME = "outcome"
+    EVENT = "event"
+
+
+class WaitClock(StrEnum):
+    """From when a wait is measured: entry into this queue, or the call's first entry into any queue."""
+
+    QUEUE = "queue"
+    CALL = "call"
+
+
+class Diverts(StrEnum):
+    """Which diverted visits enter the level: those past the threshold, all, or none."""
+
+    AFTER_THRESHOLD = "after-threshold"
+    ALL = "all"
+    NONE = "none"
+
+
+class Hours(StrEnum):
+    """Which visits enter the level: all, or those that arrived while the queue was open."""
+
+    ALL = "all"
+    OPEN = "open"
+
+
+OWN_DIVERTS: Final[Mapping[Preset, Diverts]] = MappingProxyType(
+    {
+        Preset.IGNORE: Diverts.AFTER_THRESHOLD,
+        Preset.NEGATIVE: Diverts.AFTER_THRESHOLD,
+        Preset.POSITIVE: Diverts.AFTER_THRESHOLD,
+        Preset.ANSWERED_ONLY: Diverts.NONE,
+        Preset.IGNORE_SHORT: Diverts.AFTER_THRESHOLD,
+        Preset.ALL_OFFERED: Diverts.ALL,
+        Preset.REMOVED: Diverts.ALL,
+        Preset.GENESYS: Diverts.NONE,
+        Preset.ASTERISK_2: Diverts.NONE,
+    }
+)
+"""What `diverts` means where a definition leaves it out.
+
+The diversions that a preset's formula itself names (to a callback; what Asterisk takes for abandons) count anyway.
+"""
+OWN_SHORT_SECONDS: Final[Mapping[Preset, float]] = MappingProxyType({Preset.IGNORE_SHORT: 5.0})
+"""What `short_seconds` means where a definition leaves it out; a preset that is not here drops no short abandons."""
+
+
+class Definition(_Settings):
+    """One service level: how its visits are counted.  Immutable under its name."""
+
+    preset: Preset = Preset.NEGATIVE
+    """The formula."""
+    threshold_seconds: Annotated[float, Field(ge=0, le=DAY)] = 20
+    """A caller answered after exactly so many seconds is still in time."""
+    target: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """The share to reach: 0.8 with a threshold of 20 is "80/20"."""
+    short_seconds: Annotated[float, Field(ge=0, le=DAY)] | None = None
+    """Abandons after at most so many seconds are dropped; left out: 5 for ignore-short, else none are."""
+    attribution: Attribution = Attribution.ARRIVAL
+    """The interval that a visit belongs to: that of its arrival, its outcome, or its service-level event."""
+    clock: WaitClock = WaitClock.QUEUE
+    """Waits run from the entry into this queue, or from the call's first entry into any queue."""
+    diverts: Diverts | None = None
+    """Which diverted visits are counted; left out: as the preset has it."""
+    hours: Hours = Hours.ALL
+    """Count all visits, or only those that arrived while the queue was open."""
+
+    def resolved(self) -> Definition:
+        """The same definition with the preset's own `short_seconds` and `diverts` written out.
+
+        `short_seconds` stays None where no short abandons are dropped.
+        """
+        short = OWN_SHORT_SECONDS.get(self.preset) if self.short_seconds is None else self.short_seconds
+        diverts = OWN_DIVERTS[self.preset] if self.diverts is None else self.diverts
+        return self.model_copy(update={"short_seconds": short, "diverts": diverts})
+
+
+# -------------------------------------------------------------------------------------------------------------- queues
+
+Weekday = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
+WEEKDAYS: Final[tuple[Weekday, ...]] = get_args(Weekday)
+ALL_DAY: Final = ((0, 24 * 60),)
+
+
+class Calendar(_Settings):
+    """When a queue is open."""
+
+    weekly: Mapping[Weekday, Ranges] | None = None
+    """Hours by weekday, as in mon = ["08:00-12:00", "13:00-18:00"]; a day left out is closed; no table: always open."""
+    exceptions: Mapping[CalendarDay, Ranges] = Field(default_factory=dict)
+    """Days that differ, as in "2026-12-25" = [] (closed) or ["09:00-12:00"]."""
+    time_zone: TimeZone | None = None
+    """The zone of these hours; left out: the queue's own."""
+
+    def hours_on(self, day: date) -> tuple[tuple[int, int], ...]:
+        """The open ranges of a local day, in minutes from its midnight by the wall: sorted, apart, half-open."""
+        if day in self.exceptions:
+            return tuple(minutes_of(text) for text in self.exceptions[day])
+        if self.weekly is None:
+            return ALL_DAY
+        return tuple(minutes_of(text) for text in self.weekly.get(WEEKDAYS[day.weekday()], ()))
+
+
+class Limits(_Settings):
+    """Where alerts begin.  The defaults suit a queue with a goal of 80/20; they warn, and change no figure."""
+
+    longest_wait_seconds: Positive = 120
+    """A caller who waits longer raises an alert: two minutes, about where callers begin to hang up."""
+    calls_waiting: Annotated[int, Field(ge=1)] = 20
+    """More callers than that raise an alert: a full floor's worth in a middling queue."""
+    abandon_ratio: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """A larger share of abandons raises an alert: 0.05 is what most aim for, twice that is trouble."""
+    window_minimum_calls: Annotated[int, Field(ge=0)] = 20
+    """With fewer calls in the window ratios raise no alert: below 20 one caller moves them by more than 5 points."""
+
+
+class QueueSettings(_Settings):
+    """One queue, or the `[defaults]` of all: what a queue's table leaves out is inherited from there."""
+
+    name: Label = ""
+    """The name on boards; left out: the queue's own."""
+    definitions: Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_unique)] = ("default",)
+    """The service levels of this queue, by the names under [definitions]; the first is the main one."""
+    group: Label = ""
+    """A group of queues whose sums are shown together."""
+    site: Label = ""
+    """The place that serves the queue; alerts are grouped by it."""
+    time_zone: TimeZone | None = None
+    """The zone of the queue's business day; left out: that of [business]."""
+    calendar: Name | None = None
+    """The opening hours, by a name under [calendars]; left out: as the source says, or always open."""
+    limits: Limits = Limits()
+    """Where alerts begin; each limit is inherited on its own."""
+    short_abandon_seconds: NotNegative = 5
+    """Callers who hang up within so many seconds are counted apart, as short abandons."""
+    maximum_wait_seconds: Positive = 4 * HOUR
+    """A caller who seems to wait longer is given up as a ghost.
+
+    Four hours: real callers do wait for two hours in public services, ghosts wait for ever.
+    """
+    overtaken_by: Annotated[int, Field(ge=0)] = 0
+    """A caller is given up as a ghost once so many who came later were answered first; 0: never.
+
+    Only later visits of the same channel and skills and no higher priority count.  Off, since not every queue is first
+    come, first served.
+    """
+    maximum_talk_seconds: Positive = 4 * HOUR
+    """A talk whose end was not heard of is closed after so long, its length unknown."""
+    maximum_wrap_seconds: Positive = 1 * HOUR
+    """After-call work whose end was not heard of is no longer shown after so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedQueue:
+    """A queue's settings with everything inherited filled in; compares by content."""
+
+    queue: str
+    """The queue's own name, the key of its events."""
+    name: str
+    """The name to show."""
+    definitions: tuple[tuple[str, Definition], ...]
+    """(name, definition), each `resolved()`, in the order of the settings."""
+    group: str
+    site: str
+    time_zone: str
+    calendar: Calendar | None
+    """With its `time_zone` filled in; None: open unless the source says otherwise."""
+    limits: Limits
+    short_abandon_seconds: float
+    maximum_wait_seconds: float
+    overtaken_by: int
+    maximum_talk_seconds: float
+    maximum_wrap_seconds: float
+
+
+# --------------------------------------------------------------------------------------------------- the whole system
+
+Window = Literal["5m", "15m", "30m", "1h", "interval", "last_interval", "day"]
+WINDOWS: Final[tuple[Window, ...]] = get_args(Window)
+ROLLING_SECONDS: Final[Mapping[str, int]] = MappingProxyType({"5m": 300, "15m": 900, "30m": 1800, "1h": 3600})
+"""The length of each rolling window; the other windows follow the business day."""
+
+
+class Business(_Settings):
+    """The business day and what is counted in it."""
+
+    time_zone: TimeZone = "UTC"
+    """The zone of every queue that names none."""
+    day_starts_at_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    """The local hour at which the business day begins."""
+    interval_minutes: Literal[15, 30, 60] = 30
+    """The length of an interval; intervals are aligned to local time."""
+    windows: Annotated[tuple[Window, ...], Field(min_length=1), AfterValidator(_unique)] = (
+        "15m",
+        "interval",
+        "last_interval",
+        "day",
+    )
+    """The windows that are kept and shown; each costs series."""
+
+
+class Timing(_Settings):
+    """How long things are waited for, and what is kept.  All of it runs on the log's own time."""
+
+    grace_seconds: Positive = 900
+    """So long after an event's time it may still come and is counted; later it is late."""
+    evicted_grace_seconds: Positive = DAY
+    """So long a visit that was given up as a ghost may still be revised by its true outcome."""
+    ahead_tolerance_seconds: NotNegative = 60
+    """An event whose time is further ahead of its record's own timestamp is refused."""
+    idle_days: Annotated[int, Field(ge=1, le=3650)] = 30
+    """A queue without events leaves the state after so many days; its counters start again."""
+    maximum_queues_per_partition: Annotated[int, Field(ge=1)] = 10_000
+    """Events of further queues are refused: a bound on memory against made-up names."""
+    checkpoint_seconds: Annotated[float, Field(gt=0, le=HOUR)] = 60
+    """A changed queue is written at least so often."""
+    replay_events: Annotated[int, Field(ge=1)] = 1_000_000
+    """A checkpoint comes sooner when more events than that would have to be replayed after a crash."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.evicted_grace_seconds < self.grace_seconds:
+            raise ValueError("evicted_grace_seconds must not be shorter than grace_seconds")
+        return self
+
+
+class KafkaSettings(_Settings):
+    """How Kafka is reached.  Security is set here only, never by flags or the environment."""
+
+    brokers: Annotated[str, AfterValidator(_brokers)] = "127.0.0.1:9092"
+    """host:port, several with commas between."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """SSL: encrypted; SASL: with a user and password."""
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How the password is proven; needed with SASL."""
+    sasl_username: Annotated[str, Field(min_length=1)] | None = None
+    """The user; needed with SASL."""
+    sasl_password_file: Path | None = None
+    """A file that holds the password and nothing else; needed with SASL."""
+    tls_ca_file: Path | None = None
+    """The authorities to trust, PEM; left out: the system's."""
+    tls_certificate_file: Path | None = None
+    """This client's own certificate, PEM; together with its key."""
+    tls_key_file: Path | None = None
+    """The key of that certificate, PEM."""
+    session_timeout_seconds: Annotated[float, Field(ge=1, le=600)] = 30
+    """After so long without a heartbeat a worker's queues go to another; it shows and writes nothing from then on."""
+    heartbeat_seconds: Positive = 3
+    """How often a worker tells its group that it lives; at most a third of the session timeout."""
+    request_timeout_seconds: Positive | None = None
+    """How long the producer waits for an answer; at most the session timeout, which it is when left out."""
+    group_instance_id: Annotated[str, AfterValidator(_topic_name)] | None = None
+    """A name that is this worker's alone: with it a quick restart moves no queues."""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    """How our own producers compress."""
+    partitions: Annotated[int, Field(ge=1, le=10_000)] = 4
+    """Partitions of the topics that `topics create` makes; at most so many workers share the work.
+
+    It cannot be changed while the topic holds data: keys would mean other partitions.
+    """
+    replication: Annotated[int, Field(ge=1)] | None = None
+    """Copies of each partition; left out: the broker's default."""
+    retention_days: Annotated[float, Field(gt=0)] = 7
+    """How long `topics create` has events kept; the audit can go back so far."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        protocol = self.security_protocol
+        sasl = protocol.startswith("SASL")
+        for field in ("sasl_mechanism", "sasl_username", "sasl_password_file"):
+            if sasl and getattr(self, field) is None:
+                raise ValueError(f"{field} is missing; {protocol} needs it")
+            if not sasl and getattr(self, field) is not None:
+                raise ValueError(f"{field} is set, but security_protocol is {protocol}, which has no user")
+        for field in ("tls_ca_file", "tls_certificate_file", "tls_key_file"):
+            if not protocol.endswith("SSL") and getattr(self, field) is not None:
+                raise ValueError(f"{field} is set, but security_protocol is {protocol}, which is not encrypted")
+        if (self.tls_certificate_file is None) != (self.tls_key_file is None):
+            raise ValueError("tls_certificate_file and tls_key_file belong together; one of them is missing")
+        if self.heartbeat_seconds * 3 > self.session_timeout_seconds:
+            raise ValueError(
+                f"heartbeat_seconds ({self.heartbeat_seconds:g}) is more than a third of"
+                f" session_timeout_seconds ({self.session_timeout_seconds:g}): one lost heartbeat would end the session"
+            )
+        if self.request_timeout_seconds is not None and self.request_timeout_seconds > self.session_timeout_seconds:
+            raise ValueError(
+                f"request_timeout_seconds ({self.request_timeout_seconds:g}) is longer than"
+                f" session_timeout_seconds ({self.session_timeout_seconds:g}): it could write after losing its queues"
+            )
+        return self
+
+
+class TopicNames(_Settings):
+    """The topics by their roles."""
+
+    events: TopicName = "queuewatch.events"
+    """Call events, keyed by the queue."""
+    agents: TopicName = "queuewatch.agents"
+    """Agent states, keyed by the agent."""
+    dead_letter: TopicName = "queuewatch.dead-letter"
+    """What could not be counted, with the reason."""
+    queues: TopicName = "queuewatch.queues"
+    """The newest snapshot of each queue, for wallboards."""
+    intervals: TopicName = "queuewatch.intervals"
+    """One record per queue, channel and closed interval, for planners."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        seen: dict[str, str] = {}
+        for role in TopicNames.model_fields:
+            name = getattr(self, role)
+            if name in seen:
+                raise ValueError(f"{seen[name]} and {role} are both {name!r}; each topic needs a name of its own")
+            seen[name] = role
+        return self
+
+
+class Serve(_Settings):
+    """Where figures are served.  Only this machine sees them unless `host` says otherwise."""
+
+    host: Annotated[str, Field(min_length=1)] = "127.0.0.1"
+    """The address to listen on; "0.0.0.0" is every one, without a password."""
+    metrics_port: Port = 9464
+    """The port of /metrics, /healthz and /readyz; 0: any that is free."""
+    wallboard_port: Port = 9465
+    """The port of the wallboard; 0: any that is free."""
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        if self.metrics_port == self.wallboard_port != 0:
+            raise ValueError(f"metrics_port and wallboard_port are both {self.metrics_port}")
+        return self
+
+
+class Configuration(_Settings):
+    """The whole configuration."""
+
+    application: Annotated[str, AfterValidator(_application_name)] = "queuewatch"
+    """The consumer group, the prefix of the changelog, and the end of `own_source`."""
+    business: Business = Business()
+    """The business day and its windows."""
+    timing: Timing = Timing()
+    """Grace, ghosts, checkpoints."""
+    kafka: KafkaSettings = KafkaSettings()
+    """How Kafka is reached."""
+    topics: TopicNames = TopicNames()
+    """The topics by their roles."""
+    serve: Serve = Serve()
+    """Where figures are served."""
+    definitions: Mapping[Name, Definition] = Field(default_factory=dict)
+    """Service levels by name.  "default" is always there: negative, 20 seconds, 80 % unless written otherwise."""
+    calendars: Mapping[Name, Calendar] = Field(default_factory=dict)
+    """Opening hours by name."""
+    defaults: QueueSettings = QueueSettings()
+    """What a queue has where its own table is silent, or is missing."""
+    queues: Mapping[QueueName, QueueSettings] = Field(default_factory=dict)
+    """Queues by name.  They are shown from the start, at 0 while nothing happens."""
+
+    @field_validator("definitions", mode="after")
+    @classmethod
+    def _with_default(cls, given: Mapping[str, Definition]) -> Mapping[str, Definition]:
+        return {**({} if "default" in given else {"default": Definition()}), **given}
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        problems: list[str] = []
+        if self.defaults.name:
+            problems.append("defaults.name: a display name belongs to one queue; write it in that queue's table")
+        tables: list[tuple[tuple[str, ...], QueueSettings]] = [(("defaults",), self.defaults)]
+        tables += [(("queues", queue), settings) for queue, settings in self.queues.items()]
+        for place, settings in tables:
+            named = {
+                "definitions": settings.definitions,
+                "calendars": (settings.calendar,) if settings.calendar else (),
+            }
+            for table, names in named.items():
+                field = _place((*place, "calendar" if table == "calendars" else table))
+                known: Mapping[str, Any] = getattr(self, table)
+                problems += [f"{field}: {_unknown(name, known, table)}" for name in names if name not in known]
+        if problems:
+            raise PydanticCustomError("references", "{text}", {"text": "; ".join(problems), "problems": problems})
+        return self
+
+    @property
+    def own_source(self) -> str:
+        """The CloudEvents source of the events that this application itself publishes."""
+        return f"urn:queuewatch:{self.application}"
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Every threshold in use, in seconds, ascending: the histograms have a bucket for each."""
+        used = {name for settings in (self.defaults, *self.queues.values()) for name in settings.definitions}
+        return tuple(sorted({self.definitions[name].threshold_seconds for name in used}))
+
+    def queue(self, name: str) -> ResolvedQueue:
+        """The settings of a queue, named in the file or not, with everything inherited filled in."""
+        own = self.queues.get(name, _NOTHING_SET)
+        own_limits = {field: getattr(own.limits, field) for field in own.limits.model_fields_set}
+
+        def setting(field: str) -> Any:
+            return getattr(own if field in own.model_fields_set else self.defaults, field)
+
+        zone = setting("time_zone") or self.business.time_zone
+        calendar = self.calendars[setting("calendar")] if setting("calendar") is not None else None
+        if calendar is not None and calendar.time_zone is None:
+            calendar = calendar.model_copy(update={"time_zone": zone})
+        return ResolvedQueue(
+            queue=name,
+            name=own.name or name,
+            definitions=tuple((each, self.definitions[each].resolved()) for each in setting("definitions")),
+            group=setting("group"),
+            site=setting("site"),
+            time_zone=zone,
+            calendar=calendar,
+            limits=self.defaults.limits.model_copy(update=own_limits),
+            short_abandon_seconds=setting("short_abandon_seconds"),
+            maximum_wait_seconds=setting("maximum_wait_seconds"),
+            overtaken_by=setting("overtaken_by"),
+            maximum_talk_seconds=setting("maximum_talk_seconds"),
+            maximum_wrap_seconds=setting("maximum_wrap_seconds"),
+        )
+
+
+_NOTHING_SET: Final = QueueSettings()
+
+
+def changed_definitions(old: Configuration, new: Configuration) -> list[str]:
+    """The names, sorted, under which both configurations hold a definition, of different content: a reload refuses it.
+
+    What the preset has as its own and what is written out are the same content.
+    """
+    both = old.definitions.keys() & new.definitions.keys()
+    return sorted(name for name in both if old.definitions[name].resolved() != new.definitions[name].resolved())
+
+
+# ------------------------------------------------------------------------------------------------- reading, overriding
+
+
+class ConfigurationError(ValueError):
+    """The configuration cannot be used.  `problems` holds a line each: the place, what is wrong, what to do."""
+
+    def __init__(self, path: Path | None, problems: list[str]) -> None:
+        where = f"{path}: " if path is not None else ""
+        several = "\n  ".join([f"{where}{len(problems)} problems", *problems])
+        super().__init__(f"{where}{problems[0]}" if len(problems) == 1 else several)
+        self.path = path
+        self.problems = problems
+
+
+def load(path: Path | None) -> Configuration:
+    """The configuration in a TOML file, or all defaults for None.
+
+    A relative path in the file is taken from the file's own folder.  Raises ConfigurationError with all problems found.
+    """
+    if path is None:
+        return Configuration()
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+        table = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigurationError(path, [f"cannot be read: {error.strerror or error}"]) from None
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(path, [f"is not UTF-8: byte {error.start} is no part of a character"]) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(path, [f"is not TOML: {error}"]) from None
+    try:
+        # Through JSON, where strictness refuses "20" for 20 and still makes tuples of lists and enums of words.
+        configuration = Configuration.model_validate_json(json.dumps(table, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigurationError(path, describe_problems(error)) from None
+    kafka = configuration.kafka
+    files = {
+        field: path.parent / value
+        for field in ("sasl_password_file", "tls_ca_file", "tls_certificate_file", "tls_key_file")
+        if (value := getattr(kafka, field)) is not None
+    }
+    return configuration.model_copy(update={"kafka": kafka.model_copy(update=files)}) if files else configuration
+
+
+def configuration_path(flag: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """Which file to load: the flag's, else that of QUEUEWATCH_CONFIG, else none."""
+    return flag or (Path(environment["QUEUEWATCH_CONFIG"]) if environment.get("QUEUEWATCH_CONFIG") else None)
+
+
+def override(
+    configuration: Configuration,
+    *,
+    brokers: str | None = None,
+    metrics_port: int | None = None,
+    wallboard_port: int | None = None,
+    environment: Mapping[str, str],
+) -> Configuration:
+    """The configuration with flags (the keywords) and environment variables laid over it, flags first.
+
+    An empty variable is as none.  Raises ConfigurationError that names the flag or the variable that cannot be used.
+    """
+    changes: dict[str, dict[str, Any]] = {"kafka": {}, "serve": {}}
+    origin: dict[str, str] = {}
+    for table, field, flag in (
+        ("kafka", "brokers", brokers),
+        ("serve", "metrics_port", metrics_port),
+        ("serve", "wallboard_port", wallboard_port),
+    ):
+        variable = f"QUEUEWATCH_{field.upper()}"
+        value: Any = flag if flag is not None else environment.get(variable) or None
+        if value is not None:
+            changes[table][field] = value
+            origin[f"{table}.{field}"] = f"--{field.replace('_', '-')}" if flag is not None else variable
+    if not origin:
+        return configuration
+    try:
+        kafka = KafkaSettings.model_validate({**configuration.kafka.model_dump(), **changes["kafka"]})
+        serve = Serve.model_validate({**configuration.serve.model_dump(), **changes["serve"]})
+    except ValidationError as error:
+        prefix = "kafka" if error.title == KafkaSettings.__name__ else "serve"
+        problems = []
+        for each in error.errors():
+            culprit = origin.get(f"{prefix}.{_place(each['loc'])}") or ", ".join(origin.values())
+            problems.append(f"{culprit}: {_sentence(each, KafkaSettings)}")
+        raise ConfigurationError(None, problems) from None
+    return configuration.model_copy(update={"kafka": kafka, "serve": serve})
+
+
+# ---------------------------------------------------------------------------------------------------- problems in words
+
+
+def describe_problems(error: ValidationError) -> list[str]:
+    """What is wrong, a line each: the place in the file as TOML writes it, then the fault in words."""
+    problems: list[str] = []
+    for each in error.errors():
+        if each["type"] == "references":
+            problems += each["ctx"]["problems"]
+        else:
+            place = _place(each["loc"])
+            sentence = _sentence(each, _model_at(each["loc"][:-1]))
+            problems.append(f"{place}: {sentence}" if place else sentence)
+    return problems
+
+
+def _place(location: Iterable[int | str]) -> str:
+    """`queues."North sales".limits`, with `[2]` for the third element of a list."""
+    text = ""
+    for part in location:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        elif part != "[key]":
+            quoted = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
+            text += f".{quoted}" if text else quoted
+    return text
+
+
+def _unknown(name: str, known: Iterable[str], table: str) -> str:
+    near = get_close_matches(name, list(known), n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"add a table [{_place((table, name))}]"
+    return f"there is no {name!r} under [{table}]; {hint}"
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The settings class in an annotation such as `Limits` or `Mapping[Name, Definition]`."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) is not None:
+        for inner in get_args(annotation):
+            yield from _models(inner)
+
+
+def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
+    """The settings class at a place in the file; a table of names (definitions, queues) stands for its elements."""
+    model: type[BaseModel] = Configuration
+    for part in location:
+        if isinstance(part, str) and part in model.model_fields:
+            model = next(_models(model.model_fields[part].annotation), model)
+    return model
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+_KINDS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "float_type": "no number",
+        "float_parsing": "no number",
+        "int_type": "no whole number",
+        "int_parsing": "no whole number",
+        "int_from_float": "no whole number",
+        "string_type": "no text in quotes",
+        "path_type": "no path in quotes",
+        "tuple_type": 'no list; write it as in ["one", "two"]',
+        "dict_type": "no table of names",
+        "mapping_type": "no table of names",
+        "model_type": "no table of settings",
+        "finite_number": "no finite number",
+    }
+)
+
+
+def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """One problem in words; `model` is the settings class that holds the place, for the names it knows."""
+    kind, value, context = error["type"], _shown(error["input"]), error.get("ctx", {})
+    if kind == "extra_forbidden":
+        near = get_close_matches(str(error["loc"][-1]), list(model.model_fields), n=1)
+        known = ", ".join(model.model_fields)
+        return f"no such setting; did you mean {near[0]}?" if near else f"no such setting; known here: {known}"
+    if kind in ("enum", "literal_error"):
+        return f"{value} is none of {str(context['expected']).replace(' or ', ', ').replace(chr(39), '')}"
+    if kind in _KINDS:
+        return f"{value} is {_KINDS[kind]}"
+    if kind in ("too_short", "string_too_short"):
+        return "is empty"
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        words = {
+            "greater_than": ("gt", "is not above"),
+            "greater_than_equal": ("ge", "is below"),
+            "less_than": ("lt", "is not below"),
+            "less_than_equal": ("le", "is above"),
+        }
+        bound, word = words[kind]
+        return f"{value} {word} {context[bound]:g}" + (
+            "; write a share, as in 0.8 for 80 %" if context[bound] == 1 and kind == "less_than_equal" else ""
+        )
+    if kind == "value_error":
+        return str(context["error"])
+    return error["msg"]
