@@ -1,0 +1,207 @@
+"""What a queue's figures are at an instant: now, in each window, and for each service level.
+
+Settled visits are summed from the windows; visits that wait are added from the list of their arrivals, so a caller past the
+threshold counts before anyone answers him.  `now` is an argument: the wall clock for live topics, the newest event for
+histories.  Times and durations are integer microseconds; whoever shows them converts.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from dataclasses import dataclass
+from typing import Final
+
+from queuewatch_schemas.config import ROLLING_SECONDS, Attribution, WaitClock
+from queuewatch_streams.core.calendar import MINUTE, SECOND, business_day, interval_start
+from queuewatch_streams.core.policy import Policy
+from queuewatch_streams.core.queue import CALLBACK, Channel, Queue
+from queuewatch_streams.core.service_level import Level, Pending, bounds, ratio
+from queuewatch_streams.core.visit import counts, started
+from queuewatch_streams.core.windows import TEN_SECONDS, Cell
+
+BOUNDED: Final = ("interval", "day")
+"""The windows for which bounds are told: those that wait can still change them."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelFigures:
+    """One service level over one window; `lower` and `upper` only where bounds are told."""
+
+    level: Level
+    met: int
+    base: int
+    ratio: float | None
+    lower: float | None = None
+    upper: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WindowFigures:
+    """One channel of a queue over [start, end), booked by arrival but for handling, which is booked when talk ended.
+
+    `cell` holds the sums under the names that `Queue` books; `offered` and `waiting` include those without outcome.
+    """
+
+    start: int
+    end: int
+    cell: Cell
+    offered: int
+    waiting: int
+    levels: tuple[LevelFigures, ...]
+
+    def of(self, name: str) -> int:
+        """A booked figure, 0 where nothing was booked."""
+        return self.cell.get(name, 0)
+
+    @property
+    def handle(self) -> int:
+        """Talk, hold and after-call work of the handled visits."""
+        return self.of("talk") + self.of("hold") + self.of("wrap")
+
+    @property
+    def answer_wait_mean(self) -> float | None:
+        """ASA in microseconds: the mean wait of answered visits; None without any."""
+        return ratio(self.of("answer_wait"), self.of("answered"))
+
+    @property
+    def handle_mean(self) -> float | None:
+        """AHT in microseconds; None where nothing was handled."""
+        return ratio(self.handle, self.of("handled"))
+
+    @property
+    def abandon_ratio(self) -> float | None:
+        """(abandoned - short) / (answered + abandoned - short); None where that base is empty."""
+        lost = self.of("abandoned") - self.of("short")
+        return ratio(lost, self.of("answered") + lost)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelFigures:
+    """One channel of a queue at an instant.  `wrapping` is None while its sources never told of after-call work."""
+
+    waiting: int
+    oldest: int | None
+    talking: int
+    wrapping: int | None
+    windows: dict[str, WindowFigures]
+
+    def longest_wait(self, now: int) -> int:
+        """How long the longest of those who wait has waited; 0 where nobody waits."""
+        return 0 if self.oldest is None else max(0, now - self.oldest)
+
+
+def window_bounds(window: str, now: int, policy: Policy) -> tuple[int, int]:
+    """Start and end of a window at an instant; rolling ones end with the ten seconds that hold `now`."""
+    if window in ROLLING_SECONDS:
+        end = now - now % TEN_SECONDS + TEN_SECONDS
+        return end - ROLLING_SECONDS[window] * SECOND, end
+    if window == "day":
+        return business_day(now, policy.day_starts_at_hour, policy.zone)
+    start = interval_start(now, policy.interval_minutes, policy.zone)
+    if window == "interval":
+        return start, start + policy.interval_minutes * MINUTE
+    assert window == "last_interval", window
+    return interval_start(start - 1, policy.interval_minutes, policy.zone), start
+
+
+def window_figures(
+    channel: Channel, policy: Policy, start: int, end: int, now: int, *, rolling: bool = False, bounded: bool = False
+) -> WindowFigures:
+    """One channel's figures over [start, end), with those who wait as they stand at `now`."""
+    cell = channel.windows.rolling_total(start, end) if rolling else channel.windows.total(start, end)
+    waiting = _between(channel.waiting, start, end)
+    levels = tuple(
+        _level_figures(channel, policy, level, cell, start, end, now, bounded) for level in policy.rules.levels
+    )
+    return WindowFigures(start, end, cell, cell.get("offered", 0) + waiting, waiting, levels)
+
+
+def channel_figures(queue: Queue, channel: Channel, now: int) -> ChannelFigures:
+    """Everything that is shown of one channel of a queue at an instant."""
+    policy = queue.policy
+    windows = {}
+    for window in policy.windows:
+        start, end = window_bounds(window, now, policy)
+        windows[window] = window_figures(
+            channel, policy, start, end, now, rolling=window in ROLLING_SECONDS, bounded=window in BOUNDED
+        )
+    waiting = bisect_right(channel.waiting, now)
+    return ChannelFigures(
+        waiting=waiting,
+        oldest=channel.waiting[0] if waiting else None,
+        talking=len(channel.talking.due),
+        wrapping=len(channel.wrapping.due) if queue.wraps else None,
+        windows=windows,
+    )
+
+
+def is_open(queue: Queue, now: int) -> bool | None:
+    """Whether the queue is open: as its source last said, else by its calendar; None where neither is known."""
+    if queue.hours is not None and queue.hours[0] <= now:
+        return queue.hours[1]
+    hours = queue.policy.rules.hours
+    return None if hours is None else hours.is_open(now)
+
+
+def balance_residual(channel: Channel) -> int:
+    """Offered less every outcome less those who wait: 0, or a visit was lost or counted twice.
+
+    Two independent paths meet here: counts kept by increments and revisions, and the visits without outcome that are held.
+    """
+    totals = channel.totals
+    residual = -len(channel.open)
+    for name, amount in totals.items():
+        if name[0] == "offered":
+            residual += amount
+        elif name[0] in ("answered", "abandoned", "diverted", "evicted") or name == ("revisions", "waiting", "none"):
+            residual -= amount
+    return residual
+
+
+def _level_figures(
+    channel: Channel, policy: Policy, level: Level, cell: Cell, start: int, end: int, now: int, bounded: bool
+) -> LevelFigures:
+    met, base = cell.get("met:" + level.name, 0), cell.get("base:" + level.name, 0)
+    pending = level.pending
+    bounded = bounded and level.attribution is Attribution.ARRIVAL
+    if pending is Pending.NEVER and not bounded:
+        return LevelFigures(level, met, base, ratio(met, base))
+    within, past = _waiting_for(channel, policy, level, start, end, now)
+    if pending is not Pending.NEVER:
+        base += past
+    if pending is Pending.ALWAYS:
+        base += within
+    if not bounded:
+        return LevelFigures(level, met, base, ratio(met, base))
+    return LevelFigures(level, met, base, ratio(met, base), *bounds(level, met, base, within, past))
+
+
+def _waiting_for(channel: Channel, policy: Policy, level: Level, start: int, end: int, now: int) -> tuple[int, int]:
+    """How many who wait belong to the range in this level's attribution: (not yet past, past) its threshold."""
+    late = now - level.threshold  # who began to wait before that has passed it
+    shift = level.threshold if level.attribution is Attribution.EVENT else 0
+    if level.clock is WaitClock.QUEUE and not level.only_open:
+        waiting = channel.waiting
+        every = _between(waiting, start - shift, end - shift)
+        past = _between(waiting, start - shift, min(end - shift, late))
+        return every - past, past
+    every = past = 0
+    for visit in channel.open.values():
+        arrival = visit.arrival
+        assert arrival is not None and visit.rules is not None, "only queued visits wait"
+        began = started(level, visit, arrival)
+        booked = arrival if level.attribution is Attribution.ARRIVAL else began + shift
+        if start <= booked < end and counts(level, visit.rules, arrival):
+            every += 1
+            past += began < late
+    return every - past, past
+
+
+def _between(ordered: list[int], start: int, end: int) -> int:
+    """How many of the ascending values lie in [start, end)."""
+    return max(0, bisect_left(ordered, end) - bisect_left(ordered, start))
+
+
+def shown_as_waiting(name: str) -> bool:
+    """Whether those who wait on a channel stand among the waiting calls; callbacks have figures of their own."""
+    return name != CALLBACK

@@ -1,0 +1,453 @@
+"""A partition is a fold over its records: it judges each, routes it to its queue, and knows what a new owner must know.
+
+Nothing is judged by another event or by the wall clock, so live, replay and audit agree: an event is late or ahead by its own
+record's timestamp.  The one exception, the maximum number of queues, is decided in log order and stored.  Every rule with a
+duration runs on log time: the greatest record timestamp folded, or of a history the newest event's time.
+
+What is written: one record per queue, and one for the partition itself.  Each is true up to an offset of its own; after a
+crash records are folded again from the lowest of them, and each queue skips what its record already holds.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Final, NamedTuple
+
+from queuewatch_schemas.config import Configuration
+from queuewatch_schemas.events import EVENT_TYPES, Reason, Rejected, parse
+from queuewatch_schemas.metrics import EVENT_DELAY_BUCKETS
+from queuewatch_schemas.topics import partition_for
+from queuewatch_streams.core.calendar import SECOND
+from queuewatch_streams.core.checkpoint import dump_queue, load_queue, pack, unpack
+from queuewatch_streams.core.ghosts import Eviction, evictions
+from queuewatch_streams.core.intervals import Closed, closed_intervals
+from queuewatch_streams.core.policy import Policy
+from queuewatch_streams.core.queue import Queue
+from queuewatch_streams.core.visit import Merged, visit_key
+
+REKEYED_HEADER: Final = "queuewatch-original-timestamp"
+"""On an event that was published again to its right partition: its first record's timestamp, milliseconds in ASCII."""
+SOURCE_SILENT: Final = 15 * 60 * SECOND
+"""A source that sends no heartbeats counts as alive for so long after its last event."""
+MISSED_HEARTBEATS: Final = 3
+LONGEST_INTERVAL: Final = 86_400
+"""Seconds; a source that promises its next heartbeat for later than that is held to a day."""
+
+_DELAY_EDGES: Final = tuple(round(edge * SECOND) for edge in EVENT_DELAY_BUCKETS)
+_CALLS: Final = {name: name.split(".")[2] for name in EVENT_TYPES if name.startswith("queuewatch.call.")}
+_EVICTED: Final = "queuewatch.call.evicted.v1"
+
+
+class Clock(StrEnum):
+    """Which time a topic runs on."""
+
+    LIVE = "live"
+    """Log time is the record's timestamp; late and ahead are judged; now is the wall clock."""
+    EVENTS = "events"
+    """A history: log time and now are the newest event's; nothing in it is late or ahead."""
+
+
+class Record(NamedTuple):
+    """One Kafka record; `timestamp` in milliseconds since the epoch."""
+
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A record that is not counted, and why; it goes to the dead-letter topic."""
+
+    record: Record
+    reason: Reason
+    detail: str
+
+
+@dataclass(slots=True)
+class Folded:
+    """What a fold asks of its caller: dead letters, and events to publish again to the partition that their queue means."""
+
+    refused: list[Refused] = field(default_factory=list)
+    misplaced: list[tuple[Record, str]] = field(default_factory=list)
+
+
+class Pending(NamedTuple):
+    """A queue's first event that no written record holds: its offset, and the log time before it."""
+
+    offset: int
+    log_time: int
+
+
+@dataclass(slots=True)
+class Source:
+    """What a partition knows of a source.  Times in microseconds."""
+
+    last_event: int = 0
+    heartbeat: int | None = None
+    interval: int = 0
+    up: bool = False
+
+    def is_alive(self, now: int) -> bool | None:
+        """Whether its newest heartbeat is in time and says ok; None for a source that sends no heartbeats."""
+        if self.heartbeat is None:
+            return None
+        return self.up and now - self.heartbeat <= MISSED_HEARTBEATS * self.interval
+
+
+class Partition:
+    """The state of one partition of the event topic."""
+
+    def __init__(
+        self, number: int, configuration: Configuration, *, partitions: int, clock: Clock = Clock.LIVE
+    ) -> None:
+        self.number = number
+        self.partitions = partitions
+        self.clock = clock
+        self.configuration = configuration
+        self.queues: dict[str, Queue] = {}
+        self.next_offset = 0
+        self.log_time = 0
+        self.newest_event = 0
+        self.sources: dict[str, Source] = {}
+        self.counts: dict[tuple[str, ...], int] = {}
+        """("events", type), ("rejected", reason), ("delay", edge or "sum"), ("late",), ("duplicates",), ("rekeyed",), ("lost",)."""
+        self.dirty: dict[str, Pending] = {}
+        """Queues that changed since their record was last encoded, in the order of their first event since."""
+        self._writing: dict[str, Pending] = {}  # encoded, not yet acknowledged
+        self.changed: set[str] = set()
+        """Queues that changed since somebody last took this set."""
+        self.topic_id: str | None = None
+        self._true_up_to: dict[str, int] = {}
+        self._settled = 0  # below it some loaded record may already hold an event
+        self._own_offset = 0  # up to there the partition's own record holds what belongs to no queue
+        self._repeated_gone = 0  # duplicates of queues that have left; those of the others are in their records
+        self._admitted: dict[str, int] = {}  # queues that no written record tells of yet, and where they came in
+
+    def policy(self, queue: str) -> Policy:
+        """What the configuration means to a queue."""
+        return Policy.of(self.configuration, queue)
+
+    # ------------------------------------------------------------------------------------------------------- recovery
+
+    @classmethod
+    def restored(
+        cls,
+        number: int,
+        configuration: Configuration,
+        values: Iterable[bytes],
+        *,
+        partitions: int,
+        clock: Clock = Clock.LIVE,
+    ) -> Partition:
+        """The partition as its written records tell, in any order; fold on from `next_offset`.
+
+        Raises UnreadableRecord, and ValueError where the records were made for another number of partitions.
+        """
+        partition = cls(number, configuration, partitions=partitions, clock=clock)
+        for value in values:
+            offset, payload = unpack(value)
+            if "queue" in payload:
+                partition._restore_queue(offset, payload)
+            else:
+                partition._restore_self(offset, payload)
+        if repeated := partition._repeated_gone + sum(queue.repeated for queue in partition.queues.values()):
+            partition.counts["duplicates",] = repeated
+        partition._settled = max((partition._own_offset, *partition._true_up_to.values()), default=0)
+        return partition
+
+    def _restore_queue(self, offset: int, payload: dict[str, Any]) -> None:
+        name = payload["queue"]
+        self._true_up_to[name] = offset
+        self.queues[name] = load_queue(payload, self.policy(name))
+
+    def _restore_self(self, offset: int, payload: dict[str, Any]) -> None:
+        if payload["partitions"] != self.partitions:
+            raise ValueError(
+                f"partition {self.number}: the records were made when the topic had {payload['partitions']} partitions,"
+                f" now it has {self.partitions}; keys mean other partitions now. Give the topic its old number of"
+                " partitions, or begin anew under another application name and a new topic"
+            )
+        self._own_offset = offset
+        self.next_offset = payload["resume_at"]
+        self.log_time = payload["log_time"]
+        self.newest_event = payload["newest_event"]
+        self.topic_id = payload["topic_id"]
+        self.counts = {tuple(key): amount for *key, amount in payload["counts"]}
+        self._repeated_gone = payload["repeated_gone"]
+        self.sources = {name: Source(*each) for name, each in payload["sources"].items()}
+        self._admitted = dict(payload["admitted"])
+
+    @property
+    def resume_at(self) -> int:
+        """The lowest offset that is not yet in an acknowledged record; from there a new owner has to fold again."""
+        return self._first_unwritten().offset
+
+    def _first_unwritten(self) -> Pending:
+        oldest = next(iter(self.dirty.values()), Pending(self.next_offset, self.log_time))
+        return min((oldest, *self._writing.values()))
+
+    def encode_queue(self, queue: str) -> bytes | None:
+        """The record of a queue, true up to `next_offset`; None, a tombstone, for one that has left the state.
+
+        The queue leaves `dirty`; until `written` says that the record is acknowledged it still holds `resume_at` back.
+        """
+        pending = self.dirty.pop(queue, None)
+        if pending is not None:
+            self._writing[queue] = min(pending, self._writing.get(queue, pending))
+        state = self.queues.get(queue)
+        if state is None:
+            return None
+        state.expire(self.log_time)
+        return pack(self.next_offset, dump_queue(state))
+
+    def encode_self(self) -> bytes:
+        """The partition's own record: what belongs to no queue, and where to resume."""
+        first = self._first_unwritten()
+        return pack(
+            self.next_offset,
+            {
+                "partition": self.number,
+                "partitions": self.partitions,
+                "resume_at": first.offset,
+                "log_time": first.log_time,
+                "newest_event": self.newest_event,
+                "topic_id": self.topic_id,
+                "counts": sorted([*key, amount] for key, amount in self.counts.items() if key != ("duplicates",)),
+                "repeated_gone": self._repeated_gone,
+                "sources": {
+                    name: [each.last_event, each.heartbeat, each.interval, each.up]
+                    for name, each in sorted(self.sources.items())
+                },
+                "admitted": self._admitted,
+            },
+        )
+
+    def written(self, queue: str | None, up_to: int) -> None:
+        """The record encoded last of a queue (None: the partition's own) is acknowledged; it held all before `up_to`."""
+        if queue is not None:
+            self._writing.pop(queue, None)
+            self._admitted.pop(queue, None)
+
+    def unwritten(self, queue: str) -> None:
+        """The record that was encoded last of a queue was not acknowledged: it is to be written again, before all others."""
+        pending = self._writing.pop(queue, None)
+        if pending is not None:
+            self.dirty[queue] = min(pending, self.dirty.get(queue, pending))
+            self.dirty = dict(sorted(self.dirty.items(), key=lambda each: each[1]))
+
+    # -------------------------------------------------------------------------------------------------------- folding
+
+    def fold(self, records: Iterable[Record]) -> Folded:
+        """Fold records in the order of their offsets; what was folded before is passed over."""
+        folded = Folded()
+        counts, live = self.counts, self.clock is Clock.LIVE
+        for record in records:
+            offset = record.offset
+            if offset < self.next_offset:
+                continue
+            before = self.log_time
+            if live and record.timestamp * 1000 > before:
+                self.log_time = record.timestamp * 1000
+            own = offset >= self._own_offset  # what belongs to no queue is not in the partition's record yet
+            try:
+                self._fold_one(record, own, before, folded)
+            except Rejected as rejected:
+                if own:
+                    key = ("rejected", rejected.reason.value)
+                    counts[key] = counts.get(key, 0) + 1
+                    if rejected.reason is Reason.LATE:
+                        counts["late",] = counts.get(("late",), 0) + 1
+                    folded.refused.append(Refused(record, rejected.reason, rejected.detail))
+            self.next_offset = offset + 1
+        return folded
+
+    def _fold_one(self, record: Record, own: bool, before: int, folded: Folded) -> None:
+        if record.value is None:
+            raise Rejected(Reason.NO_VALUE, "the record has no value; an event is a JSON object")
+        if record.key is None:
+            raise Rejected(Reason.NO_KEY, "the record has no key; the key of an event is its queue")
+        event = parse(record.value)
+        kind, at = event["type"], event["at"]
+        call = _CALLS.get(kind)
+        if self.clock is Clock.EVENTS:
+            self.log_time = max(self.log_time, at)
+        else:
+            self._judge_time(record, event, kind, at)
+        if kind == "queuewatch.agent.state.v1":
+            raise Rejected(Reason.WRONG_TOPIC, "agent.state belongs on the topic of the agents, not of the calls")
+        if kind == "queuewatch.source.heartbeat.v1":
+            self._heartbeat(event, at)
+            self._count_event(record, kind, at, own)
+            return
+        about_queue = kind.startswith("queuewatch.queue.")
+        name: str = event["subject"] if about_queue else event["data"]["queue"]
+        queue = self.queues.get(name)
+        if queue is None:
+            if partition_for(name.encode(), self.partitions) != self.number:
+                self._misplaced(record, name, own, folded)
+                return
+            if kind == "queuewatch.survey.answered.v1":
+                self._count_event(record, kind, at, own)
+                return
+            queue = self._admit(name, record.offset)
+            if queue is None:
+                return
+        source = event["source"]
+        known = self.sources.get(source)
+        if known is None:
+            known = self.sources[source] = Source()
+        known.last_event = self.log_time
+        if source not in queue.sources and kind != _EVICTED:
+            queue.sources.add(source)
+        if record.offset >= self._settled or record.offset >= self._true_up_to.get(name, 0):
+            if call is not None:
+                merged = queue.fold_call(call, at, event["subject"], event["data"], source, self.log_time)
+            elif about_queue:
+                merged = self._fold_queue_event(queue, kind, at, event, source)
+            else:
+                merged = Merged.NEW
+            if name not in self.dirty:
+                self.dirty[name] = Pending(record.offset, before)
+            self.changed.add(name)
+            if merged is Merged.REPEATED:
+                queue.repeated += 1
+                self.counts["duplicates",] = self.counts.get(("duplicates",), 0) + 1
+        self._count_event(record, kind, at, own)
+
+    def _fold_queue_event(self, queue: Queue, kind: str, at: int, event: dict[str, Any], source: str) -> Merged:
+        if kind == "queuewatch.queue.snapshot.v1":
+            waiting = frozenset(visit_key(each["call"], each.get("visit", 1)) for each in event["data"]["waiting"])
+            return queue.fold_snapshot(at, source, waiting, self.log_time)
+        return queue.fold_hours(at, kind == "queuewatch.queue.opened.v1", self.log_time)
+
+    def _count_event(self, record: Record, kind: str, at: int, own: bool) -> None:
+        if not own:
+            return
+        counts = self.counts
+        key = ("events", kind)
+        counts[key] = counts.get(key, 0) + 1
+        if at > self.newest_event:
+            self.newest_event = at
+        if self.clock is Clock.LIVE:
+            delay = max(0, record.timestamp * 1000 - at)
+            edge = bisect_left(_DELAY_EDGES, delay)
+            key = ("delay", str(_DELAY_EDGES[edge]) if edge < len(_DELAY_EDGES) else "inf")
+            counts[key] = counts.get(key, 0) + 1
+            counts["delay", "sum"] = counts.get(("delay", "sum"), 0) + delay
+
+    def _judge_time(self, record: Record, event: dict[str, Any], kind: str, at: int) -> None:
+        """Raises Rejected where the event is late or ahead by its record's timestamp, or no eviction of our own."""
+        if kind == _EVICTED:
+            if event["source"] != self.configuration.own_source:
+                raise Rejected(
+                    Reason.FOREIGN_EVICTION,
+                    f"source: only {self.configuration.own_source} may give visits up, not {event['source'][:200]!r}",
+                )
+            return
+        stamp = record.timestamp * 1000
+        for name, value in record.headers:
+            if name == REKEYED_HEADER and value and len(value) <= 15 and value.isdigit():
+                stamp = int(value) * 1000
+        timing = self.configuration.timing
+        if stamp - at > timing.grace_seconds * SECOND:
+            raise Rejected(
+                Reason.LATE,
+                f"time: {event['time']} is {(stamp - at) / SECOND:.0f} s before its record;"
+                f" {timing.grace_seconds:g} s are allowed",
+            )
+        if at - stamp > timing.ahead_tolerance_seconds * SECOND:
+            raise Rejected(
+                Reason.AHEAD,
+                f"time: {event['time']} is {(at - stamp) / SECOND:.0f} s ahead of its record;"
+                f" {timing.ahead_tolerance_seconds:g} s are allowed",
+            )
+
+    def _misplaced(self, record: Record, name: str, own: bool, folded: Folded) -> None:
+        if any(header == REKEYED_HEADER for header, _ in record.headers):
+            raise Rejected(
+                Reason.MISPLACED, f"queue {name!r} does not lie on this partition, and was published again once"
+            )
+        if own:
+            self.counts["rekeyed",] = self.counts.get(("rekeyed",), 0) + 1
+            folded.misplaced.append((record, name))
+
+    def _heartbeat(self, event: dict[str, Any], at: int) -> None:
+        source = self.sources.setdefault(event["source"], Source())
+        source.last_event = self.log_time
+        if source.heartbeat is None or at >= source.heartbeat:
+            source.heartbeat = at
+            source.interval = round(min(event["data"]["interval_s"], LONGEST_INTERVAL) * SECOND)
+            source.up = event["data"]["upstream"] == "ok"
+
+    def _admit(self, name: str, offset: int) -> Queue | None:
+        """A new queue, if there is room.
+
+        Below the partition's own record the decision was made before: a queue that neither a record nor `admitted` tells
+        of was refused then, or has left since.
+        """
+        if offset < self._own_offset:
+            if self._admitted.get(name, offset + 1) > offset:
+                return None
+        elif len(self.queues) >= self.configuration.timing.maximum_queues_per_partition:
+            raise Rejected(
+                Reason.TOO_MANY_QUEUES,
+                f"queue {name!r} would be one more than timing.maximum_queues_per_partition ="
+                f" {self.configuration.timing.maximum_queues_per_partition}",
+            )
+        self._admitted.setdefault(name, offset)
+        queue = self.queues[name] = Queue(name, self.policy(name))
+        return queue
+
+    # ------------------------------------------------------------------------------------------- what time brings about
+
+    def lose(self, up_to: int) -> None:
+        """Records were deleted by retention before they could be folded; go on at that offset."""
+        self.counts["lost",] = self.counts.get(("lost",), 0) + up_to - self.next_offset
+        self.next_offset = up_to
+
+    def expire(self) -> None:
+        """Let go of what is due at log time in every queue, so that figures told now are those of now."""
+        for name, queue in self.queues.items():
+            if queue.next_due <= self.log_time:
+                queue.expire(self.log_time)
+                self._changed_by_time(name)
+
+    def advance(self) -> list[Closed]:
+        """Expire what is due at log time, let idle queues go, and tell the intervals that closed or changed."""
+        self.expire()
+        told: list[Closed] = []
+        idle = self.log_time - self.configuration.timing.idle_days * 86_400 * SECOND
+        for name, queue in list(self.queues.items()):
+            if queue.active_at > self.log_time:
+                continue  # read back from a record that is ahead of what has been folded again
+            if queue.active_at < idle and not queue.visits:
+                del self.queues[name]
+                self._repeated_gone += queue.repeated
+                self._changed_by_time(name)
+                continue
+            closed = list(closed_intervals(queue, self.log_time))
+            if closed:
+                told += closed
+                self._changed_by_time(name)
+        return told
+
+    def _changed_by_time(self, name: str) -> None:
+        if name not in self.dirty:
+            self.dirty[name] = Pending(self.next_offset, self.log_time)
+        self.changed.add(name)
+
+    def evictions(self, now: int) -> Iterator[Eviction]:
+        """The visits to give up at `now`; only of sources that are alive."""
+        alive = {
+            name
+            for name, source in self.sources.items()
+            if (source.is_alive(now) if source.heartbeat is not None else now - source.last_event <= SOURCE_SILENT)
+        }
+        for queue in self.queues.values():
+            yield from evictions(queue, now, alive)

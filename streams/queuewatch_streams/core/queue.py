@@ -1,0 +1,480 @@
+"""A queue is a fold over its visits.
+
+To apply an event: take the visit's old contribution out of the windows, merge the fact, put the new one in.  Window figures
+are therefore exact and may be corrected in both directions.  Totals count each visit's outcome once, when it first becomes
+known, and never go down; corrections are counted in revisions, so total - revisions from + revisions to is exact.
+
+What a queue holds is bounded: visits that wait; visits in talk or in after-call work up to a maximum; closed ones for the
+grace period, so that late events find them; evicted ones for a day.  Every such rule runs on log time, which is handed in
+with each event; what is due is expired before the event is folded, so that a replay decides the same.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import deque
+from typing import Any, Final
+
+from queuewatch_streams.core.calendar import MINUTE
+from queuewatch_streams.core.policy import FOREVER, Policy
+from queuewatch_streams.core.service_level import Status
+from queuewatch_streams.core.visit import (
+    MERGES,
+    Handling,
+    Merged,
+    Outcome,
+    Visit,
+    VisitKey,
+    booked_at,
+    handling_of,
+    outcome_of,
+    visit_key,
+)
+from queuewatch_streams.core.windows import KEPT, Changes, Windows
+
+VOICE: Final = "voice"
+CALLBACK: Final = "callback"
+ROLLING_SLACK: Final = 2 * MINUTE
+"""How far the worker's clock may run behind the broker's before a rolling window lacks its oldest cells."""
+
+# What a visit has been counted as already (bits of Visit.counted).
+HANDLED: Final = 1
+WRAPPED: Final = 2
+NEGATIVE: Final = 4
+LOST_END: Final = 8
+
+_HANDLING_KINDS: Final = frozenset({"ended", "wrapped", "held", "resumed"})
+_DONE: Final = {status: f"done:{status.label}" for status in Status}
+_REFUSAL: Final = (("refused", 1),)
+_STATUS: Final = {status: status.label for status in Status}
+
+
+class Shelf:
+    """Visits that are let go at a log time unless something happens first; `earliest` is a lower bound of those times."""
+
+    __slots__ = ("due", "earliest")
+
+    def __init__(self) -> None:
+        self.due: dict[VisitKey, int] = {}
+        self.earliest = FOREVER
+
+    def put(self, key: VisitKey, due: int) -> None:
+        """Keep the visit until then."""
+        self.due[key] = due
+        if due < self.earliest:
+            self.earliest = due
+
+    def take(self, log_time: int) -> list[tuple[VisitKey, int]]:
+        """Take off what is due, each with the time it was due; it looks through all only when the bound has come."""
+        if log_time < self.earliest:
+            return []
+        due = [(key, at) for key, at in self.due.items() if at <= log_time]
+        for key, _ in due:
+            del self.due[key]
+        self.earliest = min(self.due.values(), default=FOREVER)
+        return due
+
+
+class Channel:
+    """What one queue has on one channel: who waits and talks, windows, and totals.
+
+    `waiting` are the arrivals of the visits without outcome, ascending; `open` the same visits by key.  `totals` maps
+    (name, label, ...) to a count, or to microseconds for sums; names are those of the metrics without `calls_` and `_total`.
+    `given_up` are ghosts that were evicted and talks whose end was never heard of.
+    """
+
+    __slots__ = ("given_up", "open", "published_to", "talking", "totals", "unfinal", "waiting", "windows", "wrapping")
+
+    def __init__(self, policy: Policy) -> None:
+        self.waiting: list[int] = []
+        self.open: dict[VisitKey, Visit] = {}
+        self.talking = Shelf()
+        self.wrapping = Shelf()
+        self.given_up = Shelf()
+        self.windows = Windows(policy.step, rolling=policy.longest_rolling > 0)
+        self.totals: dict[tuple[str, ...], int] = {}
+        self.published_to: int | None = None
+        self.unfinal: set[int] = set()
+
+    def count(self, *name: str, by: int = 1) -> None:
+        """Add to a total."""
+        self.totals[name] = self.totals.get(name, 0) + by
+
+    def observe(self, name: str, value: int, edges: tuple[int, ...]) -> None:
+        """Count a duration in the bucket whose upper edge is the first at or above it, and add it to the sum."""
+        at = bisect_left(edges, value)
+        self.count(name, str(edges[at]) if at < len(edges) else "inf")
+        self.count(name, "sum", by=value)
+
+
+class Queue:
+    """The live state of one queue; everything but `policy` comes from its events."""
+
+    __slots__ = (
+        "active_at",
+        "channels",
+        "closed",
+        "hours",
+        "last_event",
+        "name",
+        "next_due",
+        "next_prune",
+        "policy",
+        "repeated",
+        "snapshots",
+        "sources",
+        "visits",
+        "wraps",
+    )
+
+    def __init__(self, name: str, policy: Policy) -> None:
+        self.name = name
+        self.policy = policy
+        self.visits: dict[VisitKey, Visit] = {}
+        self.channels: dict[str, Channel] = {VOICE: Channel(policy)}
+        self.closed: deque[tuple[int, VisitKey]] = deque()
+        self.hours: tuple[int, bool] | None = None
+        """When its source last opened (True) or closed it (False)."""
+        self.snapshots: dict[str, list[tuple[int, frozenset[VisitKey]]]] = {}
+        """By source: its two newest lists of who waits, the newest last."""
+        self.sources: set[str] = set()
+        """Who sends events of this queue."""
+        self.wraps = False
+        """Whether this queue's sources tell of the end of after-call work at all."""
+        self.last_event = 0
+        self.repeated = 0
+        """Events that repeated what was known; kept here, since only the queue's record knows which of them it holds."""
+        self.active_at = 0
+        """The log time of its last event; an idle queue leaves the state."""
+        self.next_due = FOREVER
+        self.next_prune = -FOREVER
+
+    def channel(self, name: str) -> Channel:
+        """The channel of that name; made when first asked for."""
+        found = self.channels.get(name)
+        if found is None:
+            found = self.channels[name] = Channel(self.policy)
+        return found
+
+    # ------------------------------------------------------------------------------------------------------- folding
+
+    def fold_call(self, kind: str, at: int, call: str, data: dict[str, Any], source: str, log_time: int) -> Merged:
+        """Fold one `call` event: `kind` is the word of its type, `at` its time, `source` who sent it."""
+        self.active_at = log_time
+        if log_time >= self.next_due:
+            self.expire(log_time)
+        if at > self.last_event:
+            self.last_event = at
+        key = visit_key(call, data.get("visit", 1))
+        visit = self.visits.get(key)
+        handling_only = kind in _HANDLING_KINDS
+        old: Outcome | None = None
+        handled: Handling | None = None
+        shelf: Shelf | None = None
+        created = visit is None
+        if visit is None:
+            visit = self.visits[key] = Visit()
+            visit.known_at = log_time
+        else:
+            if not handling_only:
+                old = outcome_of(visit)
+            handled = handling_of(visit)
+            shelf = self._shelf(visit)
+        merged = MERGES[kind](visit, at, data, source)
+        if merged is Merged.LATER or merged is Merged.REPEATED:
+            if created:
+                self._keep_closed(key, log_time)
+            return merged
+        if merged is Merged.REVISED:
+            entry = visit.entry
+            self.channel(VOICE if entry is None else entry.channel).count("time_revisions", kind)
+        visit.known_at = log_time
+        if visit.rules is None and visit.queued is not None:
+            visit.rules = self.policy.rules
+        if kind == "wrapped" and not self.wraps:
+            self._expect_wraps()
+        elif kind == "declined" and visit.entry is not None:
+            self.channel(visit.entry.channel).count("declined", data["reason"])
+        if not handling_only:
+            new = outcome_of(visit)
+            if new != old:
+                self._settle(key, visit, old, new)
+        handling = handling_of(visit)
+        if handling != handled:
+            self._handle(visit, handled, handling)
+        self._put_away(key, visit, shelf)
+        return merged
+
+    def fold_hours(self, at: int, opened: bool, log_time: int) -> Merged:
+        """The source opened or closed the queue; the newest word holds, of two at once the closing one."""
+        self.active_at = log_time
+        if log_time >= self.next_due:
+            self.expire(log_time)
+        if self.hours is not None and (at, not opened) <= (self.hours[0], not self.hours[1]):
+            return Merged.REPEATED if (at, opened) == self.hours else Merged.LATER
+        self.hours = (at, opened)
+        return Merged.NEW
+
+    def fold_snapshot(self, at: int, source: str, waiting: frozenset[VisitKey], log_time: int) -> Merged:
+        """The source's own list of who waits; the two newest are kept, of two at once the one that shows more."""
+        self.active_at = log_time
+        if log_time >= self.next_due:
+            self.expire(log_time)
+        lists = self.snapshots.setdefault(source, [])
+        for index, (known_at, known) in enumerate(lists):
+            if known_at == at:
+                if waiting <= known:
+                    return Merged.REPEATED
+                lists[index] = (at, known | waiting)
+                return Merged.REVISED
+        lists.append((at, waiting))
+        lists.sort(key=lambda each: each[0])
+        dropped = lists.pop(0) if len(lists) > 2 else None
+        return Merged.LATER if dropped is not None and dropped[0] == at else Merged.NEW
+
+    # ------------------------------------------------------------------------------------------- what visits contribute
+
+    def _settle(self, key: VisitKey, visit: Visit, old: Outcome | None, new: Outcome | None) -> None:
+        """The visit's contribution by arrival and outcome changes from `old` to `new`."""
+        assert new is not None, "facts are never taken back"
+        if old is not None:
+            before = self.channel(old.channel)
+            if old.status is Status.REFUSED:
+                before.windows.book(old.arrival, _REFUSAL, -1)
+            elif old.status is Status.WAITING:
+                del before.waiting[bisect_left(before.waiting, old.arrival)]
+                del before.open[key]
+                before.windows.touch(old.arrival)
+            else:
+                self._book(before, visit, old, -1)
+        after = self.channel(new.channel)
+        if new.status is Status.WAITING:
+            insort(after.waiting, new.arrival)
+            after.open[key] = visit
+            after.windows.touch(new.arrival)
+        elif new.status is Status.REFUSED:
+            after.windows.book(new.arrival, _REFUSAL, 1)
+        else:
+            self._book(after, visit, new, 1)
+        self._count(visit, old, new)
+
+    def _book(self, channel: Channel, visit: Visit, outcome: Outcome, sign: int) -> None:
+        status, windows, rules = outcome.status, channel.windows, visit.rules
+        assert rules is not None, "only queued visits are booked"
+        changes: Changes = [("offered", 1), (_STATUS[status], 1)]
+        done: Changes = [(_DONE[status], 1)]
+        if status is Status.ANSWERED:
+            changes.append(("answer_wait", outcome.wait))
+            done.append(("done:answer_wait", outcome.wait))
+        elif status is Status.ABANDONED:
+            changes.append(("abandon_wait", outcome.wait))
+            done.append(("done:abandon_wait", outcome.wait))
+            if outcome.short:
+                changes.append(("short", 1))
+                done.append(("done:short", 1))
+        elif status is Status.DIVERTED:
+            changes.append((f"diverted:{outcome.reason}", 1))
+            done.append((f"done:diverted:{outcome.reason}", 1))
+        windows.book(outcome.arrival, changes, sign)
+        windows.book(outcome.done, done, sign)
+        for level, (met, base) in zip(rules.levels, outcome.levels, strict=True):
+            if base:
+                name = level.name
+                booked: Changes = [("base:" + name, 1), ("met:" + name, 1)] if met else [("base:" + name, 1)]
+                windows.book(booked_at(level, outcome), booked, sign)
+
+    def _count(self, visit: Visit, old: Outcome | None, new: Outcome) -> None:
+        """Totals and revisions for a change of outcome; a visit that moves to another channel is counted anew there."""
+        channel = self.channel(new.channel)
+        status = _STATUS[new.status]
+        if new.status is Status.REFUSED:
+            if old is None:
+                channel.count("refused", new.reason)
+            return
+        if old is not None and (old.status is Status.REFUSED or old.channel != new.channel):
+            self.channel(old.channel).count("revisions", _STATUS[old.status], "none")
+        entered = old is None or old.status is Status.REFUSED or old.channel != new.channel
+        if entered:
+            assert visit.entry is not None
+            channel.count("offered")
+            if visit.entry.via not in ("", "direct"):
+                channel.count("transferred_in", visit.entry.via)
+            if visit.more is not None and (old is None or old.status is Status.REFUSED):
+                for _, reason, _ in visit.more.get("declined", ()):
+                    channel.count("declined", reason)
+        elif old is not None and old.status is not Status.WAITING:
+            if old.status is not new.status:
+                channel.count("revisions", _STATUS[old.status], status)
+            return
+        if new.status is Status.WAITING:
+            return
+        if new.negative and not visit.counted & NEGATIVE:
+            visit.counted |= NEGATIVE
+            channel.count("negative_waits")
+        if new.status in (Status.DIVERTED, Status.EVICTED):
+            channel.count(status, new.reason)
+            return
+        channel.count(status)
+        if new.status is Status.ANSWERED:
+            channel.observe("answer_wait", new.wait, self.policy.wait_edges)
+        else:
+            channel.observe("abandon_wait", new.wait, self.policy.wait_edges)
+            if new.short:
+                channel.count("short_abandoned")
+
+    def _handle(self, visit: Visit, old: Handling | None, new: Handling | None) -> None:
+        """The visit's contribution by its handling changes from `old` to `new`."""
+        for handling, sign in ((old, -1), (new, 1)):
+            if handling is not None:
+                changes: Changes = [("handled", 1), ("talk", handling.talk)]
+                if handling.hold:
+                    changes.append(("hold", handling.hold))
+                if handling.wrap:
+                    changes.append(("wrap", handling.wrap))
+                self.channel(handling.channel).windows.book(handling.ended, changes, sign)
+        if new is None:
+            return
+        channel = self.channel(new.channel)
+        if not visit.counted & HANDLED:
+            visit.counted |= HANDLED
+            channel.count("talk", "count")
+            channel.count("talk", "sum", by=max(0, new.talk))
+            channel.count("hold", "count")
+            channel.count("hold", "sum", by=new.hold)
+        if new.wrap is not None and not visit.counted & WRAPPED:
+            visit.counted |= WRAPPED
+            channel.count("wrap_up", "count")
+            channel.count("wrap_up", "sum", by=new.wrap)
+
+    # ------------------------------------------------------------------------------------------------- keeping and expiry
+
+    def _shelf(self, visit: Visit) -> Shelf | None:
+        """Where a visit is kept that is not simply waiting or closed."""
+        if visit.entry is None:
+            return None
+        if visit.answered is not None:
+            if visit.ended is None:
+                channel = self.channel(visit.entry.channel)
+                return channel.given_up if visit.counted & LOST_END else channel.talking
+            if visit.wrapped is None and self.wraps:
+                return self.channel(visit.entry.channel).wrapping
+            return None
+        if (
+            visit.abandoned is None
+            and visit.more is not None
+            and "evicted" in visit.more
+            and "diverted" not in visit.more
+        ):
+            return self.channel(visit.entry.channel).given_up
+        return None
+
+    def _put_away(self, key: VisitKey, visit: Visit, before: Shelf | None) -> None:
+        shelf = self._shelf(visit)
+        if before is not None and before is not shelf:
+            before.due.pop(key, None)
+        if shelf is not None:
+            due = visit.known_at + self._kept(visit)
+            shelf.put(key, due)
+            if due < self.next_due:
+                self.next_due = due
+        elif not self._waits(visit):
+            self._keep_closed(key, visit.known_at)
+
+    def keep(self, key: VisitKey, visit: Visit) -> None:
+        """Keep a visit that was read back and does not wait, for as long as its facts say; ghosts are put back apart."""
+        shelf = self._shelf(visit)
+        if shelf is None:
+            self._keep_closed(key, visit.known_at)
+        elif not any(shelf is channel.given_up for channel in self.channels.values()):
+            shelf.put(key, visit.known_at + self._kept(visit))
+
+    def _kept(self, visit: Visit) -> int:
+        """How long after its last new fact a visit is kept, once it no longer waits."""
+        policy = self.policy
+        if visit.answered is None:
+            return policy.evicted_grace
+        if visit.ended is None:
+            return policy.kept if visit.counted & LOST_END else policy.maximum_talk
+        return max(policy.kept, policy.maximum_wrap)
+
+    def _expect_wraps(self) -> None:
+        """The first word of after-call work: from now on those whose talk has ended are in it, also those ended before."""
+        self.wraps = True
+        for key, visit in self.visits.items():
+            if visit.ended is not None and (shelf := self._shelf(visit)) is not None and key not in shelf.due:
+                shelf.put(key, due := visit.known_at + self._kept(visit))
+                self.next_due = min(self.next_due, due)
+
+    @staticmethod
+    def _waits(visit: Visit) -> bool:
+        return (
+            visit.queued is not None
+            and visit.answered is None
+            and visit.abandoned is None
+            and (visit.more is None or not ("diverted" in visit.more or "evicted" in visit.more))
+        )
+
+    def _keep_closed(self, key: VisitKey, log_time: int) -> None:
+        self.closed.append((log_time, key))
+        self.next_due = min(self.next_due, log_time + self.policy.kept)
+
+    def expire(self, log_time: int) -> None:
+        """Let go of what is due at this log time; once or often, early or late, the result is the same."""
+        grace, closed = self.policy.kept, self.closed
+        while closed and closed[0][0] + grace <= log_time:
+            known_at, key = closed.popleft()
+            visit = self.visits.get(key)
+            if visit is None or visit.known_at != known_at or self._waits(visit) or self._shelf(visit) is not None:
+                continue  # gone, or something has happened since
+            self._release(key, visit)
+        for channel in self.channels.values():
+            for key, due in channel.talking.take(log_time):
+                self.visits[key].counted |= LOST_END
+                channel.count("lost_ends")
+                channel.given_up.put(key, due + grace)
+            for shelf in (channel.wrapping, channel.given_up):
+                for key, _ in shelf.take(log_time):
+                    self._release(key, self.visits[key])
+        if log_time >= self.next_prune:
+            self._prune(log_time)
+        self.next_due = min(
+            self.next_prune,
+            closed[0][0] + grace if closed else FOREVER,
+            *(
+                shelf.earliest
+                for channel in self.channels.values()
+                for shelf in (channel.talking, channel.wrapping, channel.given_up)
+            ),
+        )
+
+    def _release(self, key: VisitKey, visit: Visit) -> None:
+        if is_orphan(visit):
+            self.channel(VOICE).count("orphaned")
+        del self.visits[key]
+
+    def _prune(self, log_time: int) -> None:
+        """Drop window cells that no figure needs and no held visit can change."""
+        if self.policy.grace >= FOREVER:
+            self.next_prune = FOREVER
+            return
+        self.next_prune = log_time - log_time % (5 * MINUTE) + 5 * MINUTE
+        for channel in self.channels.values():
+            channel.windows.forget_rolling(log_time - self.policy.longest_rolling - ROLLING_SLACK)
+        before = log_time - KEPT
+        if any(at < before for channel in self.channels.values() for at in channel.windows.days):
+            arrivals = [visit.arrival for visit in self.visits.values() if visit.arrival is not None]
+            before = min(before, min(arrivals, default=before))
+            for channel in self.channels.values():
+                channel.windows.forget_days(before - before % self.policy.step)
+
+
+def is_orphan(visit: Visit) -> bool:
+    """Whether events told of a visit that was neither queued nor refused; a monitor's own eviction alone is none."""
+    if visit.queued is not None:
+        return False
+    facts = set(visit.more or ())
+    if "refused" in facts:
+        return False
+    return facts != {"evicted"} or any(
+        fact is not None for fact in (visit.answered, visit.abandoned, visit.ended, visit.wrapped)
+    )
