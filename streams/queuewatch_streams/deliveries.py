@@ -1,0 +1,286 @@
+"""Decides which delivery is folded, which is dropped, which is fetched again, and when a partition may be shown.
+
+A partition is restored when its changelog has been read, and then begins a run of deliveries at the offset where its
+records end.  Whatever was fetched before, by an older run, is dropped: the run fetches it again.  Within a run every
+delivery is folded in the order of its number; when one is missing (Faust clears its queues now and then) the partition is
+fetched again from its next offset, and so it is when the last one is missing and nothing follows.
+
+A partition is *ready* once the consumer's position has reached the end that the partition had when it was assigned, and
+every delivery handed out so far is folded; it is shown while it is ready and the lease holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, TypeVar
+
+from queuewatch_streams.checkpoints import Checkpoints, Partition
+from queuewatch_streams.delivery import Delivery, FetchApp, Record, Span
+
+__all__ = ["Deliveries", "LogTruncated"]
+
+log = logging.getLogger(__name__)
+
+P = TypeVar("P", bound=Partition)
+
+
+class LogTruncated(RuntimeError):
+    """The source topic ends before the offset up to which the records are true: it was made anew, or cut at its end."""
+
+
+class _Owned(Generic[P]):
+    """A partition of ours and how far its run has been folded."""
+
+    __slots__ = ("end", "folded", "looked_at", "partition", "ready", "run", "start")
+
+    def __init__(self, partition: P, run: int, start: int, end: int) -> None:
+        self.partition = partition
+        self.run = run
+        self.start = start
+        self.end = end
+        self.folded = 0
+        self.looked_at = (0, -1)
+        self.ready = False
+
+
+class Deliveries(Generic[P]):
+    """The partitions that this worker owns, fed by Faust: the `delivery.Reader` of the application.
+
+    ``restore(number, own, values)`` makes a partition from its own record (None: there is none) and those of its queues;
+    it raises when the record is of another number of partitions.  ``folded(partition, result)`` is given what each fold
+    returned.  ``lost(partition, up_to)``: the log begins beyond the resume point; the partition must count what is lost
+    and go on at ``up_to``.  ``dropped(number)``: the partition is gone.  ``became_ready(partition)``: it may be shown.
+    ``room()`` returns when there is room for what the next delivery may cause to be sent.
+    """
+
+    def __init__(
+        self,
+        app: FetchApp,
+        checkpoints: Checkpoints[P],
+        *,
+        restore: Callable[[int, bytes | None, list[bytes]], P],
+        folded: Callable[[P, Any], None] | None = None,
+        lost: Callable[[P, int], None] | None = None,
+        dropped: Callable[[int], None] | None = None,
+        became_ready: Callable[[P], None] | None = None,
+        room: Callable[[], Awaitable[None]] | None = None,
+        look_every: float = 1.0,
+    ) -> None:
+        self._app = app
+        self._checkpoints = checkpoints
+        self._restore = restore
+        self._folded = folded
+        self._lost = lost
+        self._dropped = dropped
+        self._became_ready = became_ready
+        self._room = room
+        self._look_every = look_every
+        self._owned: dict[int, _Owned[P]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._letting_go = asyncio.Lock()
+        #: Records folded, deliveries dropped because they were of an older run, deliveries fetched again; since the start.
+        self.records_folded = 0
+        self.deliveries_dropped = 0
+        self.fetched_again = 0
+        app.reader = self
+        app.task(self._write)
+        app.task(self._look)
+
+    # What the application tells (delivery.Reader)
+
+    def loading(self, partitions: frozenset[int]) -> None:
+        """Forget what was loaded of the changelog before."""
+        self._checkpoints.loading(partitions)
+
+    def loaded(self, partition: int, records: Sequence[Record]) -> None:
+        """Take in a part of the changelog."""
+        self._checkpoints.load(partition, records)
+
+    async def assigned(self, spans: Mapping[int, Span], runs: Mapping[int, int]) -> Mapping[int, int]:
+        """Restore each partition and say where it begins.  Raises what ``restore`` raises, and `LogTruncated`."""
+        generation = self._app.generation
+        starts: dict[int, int] = {}
+        for number, span in sorted(spans.items()):
+            if self._app.generation != generation:
+                return {}
+            own, values = self._checkpoints.loaded(number)
+            partition = self._restore(number, own, values)
+            starts[number] = self._begin(partition, own is not None, len(values), span)
+            self._checkpoints.own(partition, generation)
+            self._owned[number] = _Owned(partition, runs[number], starts[number], span.end)
+            await asyncio.sleep(0)  # restoring takes a while; scrapes and heartbeats go on
+        return starts
+
+    def _begin(self, partition: P, has_own: bool, queues: int, span: Span) -> int:
+        number, topic = partition.number, self._app.settings.source
+        if not has_own:
+            if span.committed is not None or queues:
+                log.warning(
+                    "partition %d of %s has a committed offset (%s) or records of queues (%d), but no record of its own in %s:"
+                    " it is folded again from the earliest offset, %d",
+                    number, topic, span.committed, queues, self._app.settings.changelog_topic, span.earliest,
+                )  # fmt: skip
+            return span.earliest
+        start = partition.resume_at
+        if span.committed is not None and span.committed > start:
+            log.warning(
+                "partition %d of %s: offset %d is committed beyond the records, which are true up to %d; it begins there",
+                number, topic, span.committed, start,
+            )  # fmt: skip
+        if span.earliest > start:
+            log.error(
+                "partition %d of %s begins at offset %d, but its records are true only up to %d: retention deleted up to %d"
+                " records that were not counted; raise retention.ms or keep the worker running",
+                number, topic, span.earliest, start, span.earliest - start,
+            )  # fmt: skip
+            if self._lost is not None:
+                self._lost(partition, span.earliest)
+            return span.earliest
+        return start
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Fold the delivery if it is the next of its partition's run."""
+        owned = self._owned.get(delivery.partition)
+        if owned is None or delivery.run != owned.run:
+            self.deliveries_dropped += 1
+            return
+        if delivery.number != owned.folded + 1:
+            self._fetch_again(owned, f"delivery {owned.folded + 1} is missing, {delivery.number} came")
+            return
+        if delivery.records[0].offset < owned.start:
+            raise self._truncated(owned, delivery.records[0].offset)
+        result = owned.partition.fold(delivery.records)
+        owned.folded = delivery.number
+        self.records_folded += len(delivery.records)
+        if self._folded is not None:
+            self._folded(owned.partition, result)
+        if not owned.ready:
+            self.ready(delivery.partition)
+
+    async def rest(self) -> None:
+        """Give others a turn: a queue of deliveries that is never empty would not."""
+        await asyncio.sleep(0)
+        if self._room is not None:
+            await self._room()
+
+    async def revoked(self) -> None:
+        """Write what can be written, then drop everything."""
+        await self._let_go("revoked")
+
+    async def stopping(self) -> None:
+        """Write and commit; the worker ends."""
+        await self._let_go("stopping")
+
+    async def _let_go(self, why: str) -> None:
+        owned, self._owned = self._owned, {}  # no more folding, nothing shown
+        try:
+            if owned and self._app.lease.holds():
+                # The group waits for us, other workers too: half a session, not more.
+                done = await self._checkpoints.write_all(self._app.settings.session_timeout / 2)
+                log.info(
+                    "%s: last checkpoint of partitions %s %s", why, sorted(owned), "written" if done else "not finished"
+                )
+        finally:
+            self._checkpoints.forget()
+            for number in owned:
+                if self._dropped is not None:
+                    self._dropped(number)
+
+    # Its own tasks
+
+    async def _write(self) -> None:
+        try:
+            await self._checkpoints.run()
+        except Exception as error:
+            await self._app.crash(error)
+            raise
+
+    async def _look(self) -> None:
+        try:
+            while not self._app.should_stop:
+                await asyncio.sleep(self._look_every)
+                self.look()
+                self._app.check_recovery()
+        except Exception as error:
+            await self._app.crash(error)
+            raise
+
+    def look(self) -> None:
+        """Find deliveries that got lost with nothing behind them, and partitions that became ready without an event."""
+        for number, owned in self._owned.items():
+            progress = self._app.progress(number)
+            handed = progress.number if progress is not None and progress.run == owned.run else -1
+            if handed >= 0 and progress is not None and progress.position < owned.start:
+                raise self._truncated(owned, progress.position)
+            state = owned.run, owned.folded
+            if handed != owned.folded and state == owned.looked_at and not self._app.deliveries_waiting:
+                self._fetch_again(
+                    owned, f"{handed} deliveries were handed out, {owned.folded} arrived, none is under way"
+                )
+            owned.looked_at = state
+            if not owned.ready:
+                self.ready(number)
+
+    def _fetch_again(self, owned: _Owned[P], why: str) -> None:
+        partition = owned.partition
+        self.fetched_again += 1
+        log.warning("partition %d: %s; fetching again from offset %d", partition.number, why, partition.next_offset)
+        owned.run, owned.folded = self._app.new_run(), 0  # what is still queued is of an older run
+        owned.start = partition.next_offset
+        task = asyncio.ensure_future(self._seek(partition.number, partition.next_offset, owned.run))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _truncated(self, owned: _Owned[P], offset: int) -> LogTruncated:
+        # The broker does not know the offset that we asked for, and the consumer went to the earliest one.
+        topic, changelog = self._app.settings.source, self._app.settings.changelog_topic
+        return LogTruncated(
+            f"partition {owned.partition.number} of {topic} has no offset {owned.start}, up to which its records are true (it"
+            f" goes on at {offset}): the topic was made anew or cut at its end.  If that was meant, delete the topic"
+            f" {changelog} too and start again (the state begins anew); if not, restore the topic"
+        )
+
+    async def _seek(self, number: int, offset: int, run: int) -> None:
+        try:
+            await self._app.fetch_from(number, offset, run)
+        except Exception:
+            log.exception("partition %d could not be fetched again; the next look tries once more", number)
+
+    # What the worker asks
+
+    def ready(self, partition: int) -> bool:
+        """Whether the partition has been caught up since it was assigned."""
+        owned = self._owned.get(partition)
+        if owned is None:
+            return False
+        if not owned.ready:
+            progress = self._app.progress(partition)
+            owned.ready = (
+                progress is not None
+                and progress.run == owned.run
+                and progress.position >= owned.end
+                and progress.number == owned.folded
+            )
+            if owned.ready and self._became_ready is not None:
+                self._became_ready(owned.partition)
+        return owned.ready
+
+    def owned(self) -> dict[int, P]:
+        """The partitions that are ours and restored, by number; not all of them ready."""
+        return {number: owned.partition for number, owned in self._owned.items()}
+
+    def exposed(self) -> dict[int, P]:
+        """The partitions that may be shown now: ready ones, while the lease holds."""
+        if not self._app.lease.holds():
+            return {}
+        return {number: owned.partition for number, owned in self._owned.items() if owned.ready}
+
+    def lag(self, partition: int) -> int | None:
+        """Records of the source that are not yet folded; None while it is not known."""
+        owned, progress = self._owned.get(partition), self._app.progress(partition)
+        if owned is None or progress is None or progress.run != owned.run:
+            return None
+        at = progress.position if progress.number == owned.folded else owned.partition.next_offset
+        return max(0, progress.end - at)
