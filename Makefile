@@ -36,12 +36,14 @@ lint: $(VENV)/.developed  ## Formatting, lint, types, import directions, generat
 	$(BIN)/mypy schemas streams tests
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python -m queuewatch_schemas.generate --check
+	$(BIN)/python -m queuewatch_streams.document --check
 
 format: $(VENV)/.developed  ## Format the code and sort imports.
 	$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
 generate: $(VENV)/.developed  ## Write the generated files anew.
 	$(BIN)/python -m queuewatch_schemas.generate
+	$(BIN)/python -m queuewatch_streams.document
 
 lock: $(BIN)/python  ## Resolve the pinned versions anew.
 	$(BIN)/python -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet pip-tools

@@ -383,7 +383,7 @@ class Business(_Settings):
     """The zone of every queue that names none."""
     day_starts_at_hour: Annotated[int, Field(ge=0, le=23)] = 0
     """The local hour at which the business day begins."""
-    interval_minutes: Literal[15, 30, 60] = 30
+    interval_minutes: Literal[15, 30] = 30
     """The length of an interval; intervals are aligned to local time."""
     windows: Annotated[tuple[Window, ...], Field(min_length=1), AfterValidator(_unique)] = (
         "15m",

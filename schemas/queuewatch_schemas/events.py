@@ -92,7 +92,10 @@ def instant(text: str) -> int:
     Raises ValueError where it is none.  Split by hand, since an aware datetime's own arithmetic takes twice as long.
     """
     cut = -1 if text[-1] in "Zz" else -6
-    since = datetime.fromisoformat(text[:cut]) - _EPOCH
+    local = datetime.fromisoformat(text[:cut])
+    if not 1900 <= local.year < 3000:  # at the calendar's very ends it could not be told in another time zone
+        raise ValueError(f"the year {local.year} is not one of 1900 to 2999")
+    since = local - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds - _offset_microseconds(text[cut:])
 
 

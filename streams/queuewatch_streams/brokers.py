@@ -10,9 +10,7 @@ temporary folder).  Both listen on loopback alone.
     broker = apache_kafka()
     broker.start(); broker.kill(); broker.start(); broker.stop()      # same port; Apache Kafka also keeps its data
 
-No broker outlives its parent: it runs in a process group of its own beside a watchdog, a shell that waits on a pipe
-which only the parent holds.  However the parent ends, kill -9 included, the pipe closes and the watchdog kills the
-group and removes the data.  (PR_SET_PDEATHSIG would end the broker with the *thread* that started it.)
+No broker outlives its parent, and no data of it: each has a watchdog (see there).
 
 From a shell: `python -m queuewatch_streams.brokers kafka|embedded [--port N]`.
 """
@@ -44,6 +42,8 @@ from typing import Literal
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from queuewatch_streams.watchdog import call_off, watch
+
 __all__ = [
     "ApacheKafka",
     "Broker",
@@ -64,10 +64,6 @@ JAVA_AT_LEAST = 17
 # Below every system's range of ephemeral ports: a client that keeps knocking at a stopped broker's ephemeral port may
 # be given that very port for itself, connect to itself, and keep the broker from coming back.
 PORTS = range(15_000, 32_000)
-
-# $1: process group of the broker, $2: its folder.  Waiting and killing are the shell's own: were a program missing from
-# the path, the watchdog would not wait but kill.
-WATCHDOG = 'while read -r _; do :; done; kill -s KILL -- "-$1" 2>/dev/null; PATH=/bin:/usr/bin:$PATH; rm -rf -- "$2"'
 
 
 class BrokerError(RuntimeError):
@@ -156,13 +152,7 @@ class Broker(ABC):
                     env=_environment(),
                     start_new_session=True,  # Ctrl-C in a terminal is for us; we stop it in order
                 )
-            self._watchdog = subprocess.Popen(
-                ["/bin/sh", "-c", WATCHDOG, "watchdog", str(self._process.pid), str(self.folder)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            self._watchdog = watch(self._process.pid, self.folder)
             self._await_ready()
         except BaseException:  # also Ctrl-C: leave nothing behind
             self.stop(patience=0)
@@ -237,11 +227,7 @@ class Broker(ABC):
         self._process = None
         watchdog, self._watchdog = self._watchdog, None
         if watchdog is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(watchdog.pid, signal.SIGKILL)
-            watchdog.wait()
-            if watchdog.stdin is not None:
-                watchdog.stdin.close()
+            call_off(watchdog)
 
     def _await_ready(self) -> None:
         deadline = time.monotonic() + self.patience

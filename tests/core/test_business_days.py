@@ -17,6 +17,7 @@ from queuewatch_schemas.config import Attribution, Business, Definition, Timing
 from queuewatch_streams.core.calendar import business_day, interval_start
 from queuewatch_streams.core.figures import channel_figures
 from queuewatch_streams.core.intervals import Closed
+from queuewatch_streams.core.partition import Clock
 from support import oracle
 from support.events import HOUR, MINUTE, SECOND, call, heartbeat, micros, record
 from support.histories import START
@@ -124,8 +125,9 @@ def lived(
         if stamp >= end + 30 * MINUTE and not day:
             queue = made.queues["sales"]
             day = dict(channel_figures(queue, queue.channels["voice"], end - 1).windows["day"].cell)
-        assert made.fold([record(offset, each, stamp)]).refused == []
-        told += made.advance()
+        folded = made.fold([record(offset, each, stamp)])
+        assert folded.refused == []
+        told += [*folded.closed, *made.advance()]
     return told, list({each.figures.start: each for each in told}.values()), day
 
 
@@ -164,8 +166,8 @@ def test_an_interval_is_told_once_on_closing_then_only_when_revised_and_at_last_
         (record(10, heartbeat(START + 90 * MINUTE)), [(START + 30 * MINUTE, 0, True), (START + 60 * MINUTE, 0, False)]),
     ]
     for each, expected in steps:
-        made.fold([each])
-        assert [(c.figures.start, c.figures.offered, c.final) for c in made.advance()] == expected, each.offset
+        told = [*made.fold([each]).closed, *made.advance()]
+        assert [(c.figures.start, c.figures.offered, c.final) for c in told] == expected, each.offset
 
 
 def test_an_interval_before_the_first_one_told_is_not_final_while_grace_runs() -> None:
@@ -181,15 +183,33 @@ def test_closed_intervals_survive_a_restart() -> None:
     """What was told is remembered: after a restart nothing is told twice without reason, and finals still come."""
     made = partition()
     made.fold([record(0, call("queued", START)), record(1, call("abandoned", START + SECOND))])
-    made.fold([record(2, heartbeat(START + 30 * MINUTE))])
-    assert len(made.advance()) == 1
+    assert len(made.fold([record(2, heartbeat(START + 30 * MINUTE))]).closed) == 1
+    assert made.advance() == []
     value = made.encode_queue("sales")
     assert value is not None
     made.written("sales", made.next_offset)
     again = type(made).restored(0, made.configuration, [value, made.encode_self()], partitions=1)
     assert again.advance() == []
-    again.fold([record(3, heartbeat(START + 50 * MINUTE))])
-    assert [(c.figures.start, c.final) for c in again.advance()] == [(START, True)]
+    told = again.fold([record(3, heartbeat(START + 50 * MINUTE))]).closed
+    assert [(c.figures.start, c.final) for c in told] == [(START, True)]
+
+
+def test_intervals_of_a_long_backlog_are_told_before_their_cells_are_forgotten() -> None:
+    """Folding three days in one go tells every interval with its callers, though cells are kept for a day only."""
+    made = partition(clock=Clock.EVENTS)
+    events = [
+        each
+        for n in range(72)
+        for each in (
+            call("queued", START + n * HOUR, f"c-{n}"),
+            call("abandoned", START + n * HOUR + MINUTE, f"c-{n}"),
+        )
+    ]
+    told = made.fold([record(offset, each) for offset, each in enumerate(events)]).closed
+    last = {each.figures.start: each for each in told}
+    assert len(last) == 2 * 71
+    assert sum(each.figures.offered for each in last.values()) == 71
+    assert all(each.final for start, each in last.items() if start < START + 70 * HOUR)
 
 
 def test_the_clocks_of_this_test_are_real() -> None:

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
-from queuewatch_streams.core.calendar import MINUTE, interval_start
+from queuewatch_streams.core.calendar import HOUR, MINUTE, interval_start
 from queuewatch_streams.core.figures import WindowFigures, window_figures
 from queuewatch_streams.core.queue import Channel, Queue
+
+FARTHEST: Final = 400 * 24 * HOUR
+"""Empty intervals further back are not told: one event of a distant past would make millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,11 @@ class Closed:
     figures: WindowFigures
     final: bool
     as_of: int
+    offset: int
+    """The source offset up to which it is true."""
 
 
-def closed_intervals(queue: Queue, log_time: int) -> Iterator[Closed]:
+def closed_intervals(queue: Queue, log_time: int, offset: int = 0) -> Iterator[Closed]:
     """The intervals to tell now; they count as told once this has been read through, so whoever reads must send them."""
     policy = queue.policy
     current = interval_start(log_time, policy.interval_minutes, policy.zone)
@@ -41,7 +47,7 @@ def closed_intervals(queue: Queue, log_time: int) -> Iterator[Closed]:
             for at in channel.windows.touched
             if at < channel.published_to
         }
-        start = channel.published_to
+        start = max(channel.published_to, interval_start(log_time - FARTHEST, policy.interval_minutes, policy.zone))
         while start < current:
             starts.add(start)
             start = interval_start(start + policy.interval_minutes * MINUTE, policy.interval_minutes, policy.zone)
@@ -53,7 +59,7 @@ def closed_intervals(queue: Queue, log_time: int) -> Iterator[Closed]:
         channel.unfinal -= final
         for at in sorted(starts | final):
             figures = window_figures(channel, policy, at, at + policy.interval_minutes * MINUTE, log_time)
-            yield Closed(queue.name, name, figures, at not in channel.unfinal, log_time)
+            yield Closed(queue.name, name, figures, at not in channel.unfinal, log_time, offset)
 
 
 def _settled_before(queue: Queue, channel: Channel, log_time: int) -> int:

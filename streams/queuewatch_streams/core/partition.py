@@ -27,6 +27,7 @@ from queuewatch_streams.core.intervals import Closed, closed_intervals
 from queuewatch_streams.core.policy import Policy
 from queuewatch_streams.core.queue import Queue
 from queuewatch_streams.core.visit import Merged, visit_key
+from queuewatch_streams.core.windows import QUARTER
 
 REKEYED_HEADER: Final = "queuewatch-original-timestamp"
 """On an event that was published again to its right partition: its first record's timestamp, milliseconds in ASCII."""
@@ -71,10 +72,12 @@ class Refused:
 
 @dataclass(slots=True)
 class Folded:
-    """What a fold asks of its caller: dead letters, and events to publish again to the partition that their queue means."""
+    """What a fold asks of its caller: dead letters, events to publish again to the partition that their queue means, and
+    intervals to tell."""
 
     refused: list[Refused] = field(default_factory=list)
     misplaced: list[tuple[Record, str]] = field(default_factory=list)
+    closed: list[Closed] = field(default_factory=list)
 
 
 class Pending(NamedTuple):
@@ -116,7 +119,8 @@ class Partition:
         self.newest_event = 0
         self.sources: dict[str, Source] = {}
         self.counts: dict[tuple[str, ...], int] = {}
-        """("events", type), ("rejected", reason), ("delay", edge or "sum"), ("late",), ("duplicates",), ("rekeyed",), ("lost",)."""
+        """("events", type), ("rejected", reason), ("delay", edge or "sum"), and ("late",), ("duplicates",), ("rekeyed",),
+        ("lost",)."""
         self.dirty: dict[str, Pending] = {}
         """Queues that changed since their record was last encoded, in the order of their first event since."""
         self._writing: dict[str, Pending] = {}  # encoded, not yet acknowledged
@@ -124,6 +128,7 @@ class Partition:
         """Queues that changed since somebody last took this set."""
         self.topic_id: str | None = None
         self._true_up_to: dict[str, int] = {}
+        self._close_at = 0  # the log time from which intervals may have to be told
         self._settled = 0  # below it some loaded record may already hold an event
         self._own_offset = 0  # up to there the partition's own record holds what belongs to no queue
         self._repeated_gone = 0  # duplicates of queues that have left; those of the others are in their records
@@ -253,7 +258,7 @@ class Partition:
                 continue
             before = self.log_time
             if live and record.timestamp * 1000 > before:
-                self.log_time = record.timestamp * 1000
+                self._pass_to(record.timestamp * 1000, folded)
             own = offset >= self._own_offset  # what belongs to no queue is not in the partition's record yet
             try:
                 self._fold_one(record, own, before, folded)
@@ -267,6 +272,27 @@ class Partition:
             self.next_offset = offset + 1
         return folded
 
+    def _pass_to(self, log_time: int, folded: Folded) -> None:
+        """Log time goes on; intervals that it closes are told before the next event is folded, and their cells forgotten."""
+        self.log_time = log_time
+        if log_time >= self._close_at:
+            self._close_at = log_time - log_time % QUARTER + QUARTER
+            folded.closed += self._close()
+
+    def _close(self) -> list[Closed]:
+        """The intervals that are to be told at this log time.
+
+        Queues whose record was made later in the log than this are passed over: they told theirs.
+        """
+        told: list[Closed] = []
+        for name, queue in self.queues.items():
+            if queue.active_at <= self.log_time and (
+                closed := list(closed_intervals(queue, self.log_time, self.next_offset))
+            ):
+                told += closed
+                self._changed_by_time(name)
+        return told
+
     def _fold_one(self, record: Record, own: bool, before: int, folded: Folded) -> None:
         if record.value is None:
             raise Rejected(Reason.NO_VALUE, "the record has no value; an event is a JSON object")
@@ -276,7 +302,8 @@ class Partition:
         kind, at = event["type"], event["at"]
         call = _CALLS.get(kind)
         if self.clock is Clock.EVENTS:
-            self.log_time = max(self.log_time, at)
+            if at > self.log_time:
+                self._pass_to(at, folded)
         else:
             self._judge_time(record, event, kind, at)
         if kind == "queuewatch.agent.state.v1":
@@ -419,23 +446,14 @@ class Partition:
                 self._changed_by_time(name)
 
     def advance(self) -> list[Closed]:
-        """Expire what is due at log time, let idle queues go, and tell the intervals that closed or changed."""
+        """Expire what is due at log time, let idle queues and sources go, and tell the intervals that closed or changed."""
         self.expire()
-        told: list[Closed] = []
         idle = self.log_time - self.configuration.timing.idle_days * 86_400 * SECOND
-        for name, queue in list(self.queues.items()):
-            if queue.active_at > self.log_time:
-                continue  # read back from a record that is ahead of what has been folded again
-            if queue.active_at < idle and not queue.visits:
-                del self.queues[name]
-                self._repeated_gone += queue.repeated
-                self._changed_by_time(name)
-                continue
-            closed = list(closed_intervals(queue, self.log_time))
-            if closed:
-                told += closed
-                self._changed_by_time(name)
-        return told
+        for name in [name for name, queue in self.queues.items() if queue.active_at < idle and not queue.visits]:
+            self._repeated_gone += self.queues.pop(name).repeated
+            self._changed_by_time(name)
+        self.sources = {name: source for name, source in self.sources.items() if source.last_event >= idle}
+        return self._close()
 
     def _changed_by_time(self, name: str) -> None:
         if name not in self.dirty:

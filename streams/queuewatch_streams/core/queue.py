@@ -461,6 +461,7 @@ class Queue:
         for channel in self.channels.values():
             channel.windows.forget_rolling(log_time - self.policy.longest_rolling - ROLLING_SLACK)
         before = log_time - KEPT
+        self.snapshots = {source: lists for source, lists in self.snapshots.items() if lists[-1][0] >= before}
         if any(at < before for channel in self.channels.values() for at in channel.windows.days):
             arrivals = [visit.arrival for visit in self.visits.values() if visit.arrival is not None]
             before = min(before, min(arrivals, default=before))

@@ -1,0 +1,115 @@
+"""What a worker answers over HTTP: /metrics, /healthz and /readyz, on loopback unless told otherwise.
+
+Samples are taken on the event loop, the text is made in a thread; scrapes that come while one is being made share it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Callable
+from functools import partial
+from typing import cast
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from queuewatch_streams.exporter import Families
+
+__all__ = ["PortTaken", "Server", "application", "check_address"]
+
+log = logging.getLogger(__name__)
+
+
+class PortTaken(RuntimeError):
+    """The address cannot be listened on; the message says which, and what to do."""
+
+
+def check_address(host: str, port: int, setting: str) -> None:
+    """Find out whether the address can be listened on, before anything else is started.  Raises PortTaken."""
+    try:
+        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind, protocol) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise _taken(host, port, setting, error) from None
+
+
+def _taken(host: str, port: int, setting: str, error: OSError) -> PortTaken:
+    # asyncio puts a text of its own, with the address once more, in the place of the system's.
+    number = None if isinstance(error, socket.gaierror) else error.errno
+    why = error.strerror or str(error) if number is None else os.strerror(number)
+    return PortTaken(f"cannot listen on {host}:{port}: {why}; choose another port with {setting}")
+
+
+def application(families: Callable[[str | None], Families], unready: Callable[[], str | None]) -> web.Application:
+    """The routes.
+
+    `families(queue)` tells the samples of now, of one queue or (None) of all; `unready()` says why the worker is not ready,
+    or None when it is.
+    """
+    under_way: dict[str, asyncio.Task[tuple[bytes, str]]] = {}
+
+    async def rendered(accept: str, queue: str | None) -> tuple[bytes, str]:
+        encode, content_type = choose_encoder(accept)
+        # A collector that needs no registry of its own: the encoders ask for nothing but collect().
+        told = cast(CollectorRegistry, families(queue))
+        return await asyncio.get_running_loop().run_in_executor(None, partial(encode, told)), content_type
+
+    async def metrics(request: web.Request) -> web.Response:
+        accept, queue = request.headers.get("Accept", ""), request.query.get("queue")
+        if queue is not None:
+            body, content_type = await rendered(accept, queue)
+        else:
+            task = under_way.get(accept)
+            if task is None:
+                task = under_way[accept] = asyncio.ensure_future(rendered(accept, None))
+                task.add_done_callback(lambda _: under_way.pop(accept, None))
+            body, content_type = await asyncio.shield(task)
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    async def healthz(request: web.Request) -> web.Response:
+        return web.json_response({"status": "ok"})
+
+    async def readyz(request: web.Request) -> web.Response:
+        reason = unready()
+        if reason is None:
+            return web.json_response({"status": "ready"})
+        return web.json_response({"status": "not ready", "reason": reason}, status=503)
+
+    routes = web.Application()
+    routes.add_routes([web.get("/metrics", metrics), web.get("/healthz", healthz), web.get("/readyz", readyz)])
+    return routes
+
+
+class Server:
+    """An aiohttp application that listens; `port` is the real one once started (0 asks for any)."""
+
+    def __init__(self, routes: web.Application, host: str, port: int, setting: str) -> None:
+        self._routes = routes
+        self._host = host
+        self.port = port
+        self._setting = setting
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> None:
+        """Listen.  Raises PortTaken."""
+        self._runner = web.AppRunner(self._routes, access_log=None)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, self._host, self.port)
+        try:
+            await site.start()
+        except OSError as error:
+            await self._runner.cleanup()
+            raise _taken(self._host, self.port, self._setting, error) from None
+        self.port = self._runner.addresses[0][1]
+        log.info("serving http://%s:%d/metrics", self._host, self.port)
+
+    async def stop(self) -> None:
+        """Stop listening."""
+        if self._runner is not None:
+            await self._runner.cleanup()

@@ -1,0 +1,375 @@
+"""The worker: partitions fed by Faust, figures on /metrics, and everything that is published about them.
+
+This is where the parts meet, and where the wall clock is read.  What it publishes goes out only while the lease holds:
+dead letters, re-keyed events and closed intervals through the outbox, acknowledged before offsets are committed; snapshots,
+news of partitions and proposed evictions whenever they are due, since the next ones replace them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import faust
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from mode import Service
+
+from queuewatch_schemas.config import Configuration, KafkaSettings
+from queuewatch_schemas.records import DeadLetter, letter_value
+from queuewatch_schemas.topics import TABLE, changelog_name, partition_for
+from queuewatch_streams.checkpoints import Checkpoints
+from queuewatch_streams.core.checkpoint import record_offset
+from queuewatch_streams.core.ghosts import AGAIN
+from queuewatch_streams.core.intervals import Closed
+from queuewatch_streams.core.partition import REKEYED_HEADER, Clock, Folded, Partition
+from queuewatch_streams.deliveries import Deliveries
+from queuewatch_streams.delivery import FetchApp, Settings, build_app, wait_for_topics
+from queuewatch_streams.exporter import Exporter, Families, Health
+from queuewatch_streams.kafka import client_settings, gives_producer_ids, password, producer_settings, tls_context
+from queuewatch_streams.outbox import Letter, Outbox
+from queuewatch_streams.publications import interval, news, snapshot
+from queuewatch_streams.serve import Server, application, check_address
+
+__all__ = ["Worker", "run"]
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_EVERY: Final = 0.1
+"""Seconds between two looks for changed queues: a queue's snapshot goes out at most ten times a second."""
+SNAPSHOT_SHARE: Final = 0.2
+"""The share of the worker's time that snapshots may take."""
+ALL_SNAPSHOTS_EVERY: Final = 10.0
+"""Seconds after which all snapshots are published again, changed or not."""
+NEWS_EVERY: Final = 2.0
+TIME_EVERY: Final = 1.0
+"""Seconds between two looks for what time brings about: expiry, closed intervals, idle queues."""
+GHOSTS_EVERY: Final = 5.0
+CAUGHT_UP: Final = 5_000_000
+"""Microseconds that log time may be behind the clock for ghosts to be judged, where the topic is never at rest."""
+PORT_SETTING: Final = "--metrics-port"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What has to be known of Kafka before Faust may start."""
+
+    partitions: int
+    idempotent: bool
+
+
+def _now() -> int:
+    """The wall clock, in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Worker(Service):
+    """One worker process: it owns some partitions of the event topic and tells of their queues."""
+
+    def __init__(self, configuration: Configuration, prepared: Prepared, clock: Clock, folder: Path) -> None:
+        self.configuration = configuration
+        self.clock = clock
+        self.app = _app(configuration, prepared, folder)
+        super().__init__(loop=self.app.loop)
+        self.name = f"{socket.gethostname()}/{os.getpid()}"
+        timing = configuration.timing
+        self._prepared = prepared
+        self._topics = configuration.topics
+        self._exporter = Exporter(configuration)
+        self._loaded_at = time.time()
+        self._proposed: dict[tuple[str, Any], int] = {}
+        self._producer: AIOKafkaProducer | None = None
+        self._outbox: Outbox | None = None
+        self.checkpoints: Checkpoints[Partition] = Checkpoints(
+            self.app,
+            record_offset=record_offset,
+            before_commit=self._settled,
+            interval=timing.checkpoint_seconds,
+            replay_events=timing.replay_events,
+        )
+        self.deliveries: Deliveries[Partition] = Deliveries(
+            self.app,
+            self.checkpoints,
+            restore=self._restore,
+            folded=self._folded,
+            lost=lambda partition, up_to: partition.lose(up_to),
+            became_ready=lambda partition: partition.changed.update(partition.queues),
+            room=self._room,
+        )
+        serve = configuration.serve
+        self.server = Server(application(self.families, self.unready), serve.host, serve.metrics_port, PORT_SETTING)
+        self.app.add_dependency(self)
+
+    # ------------------------------------------------------------------------------------------------- starting, ending
+
+    async def on_start(self) -> None:
+        """Serve at once, so that not being ready can be told; publish from now on."""
+        try:
+            await self.server.start()
+            self._producer = AIOKafkaProducer(
+                **client_settings(self.configuration.kafka),
+                **producer_settings(self.configuration.kafka, idempotent=self._prepared.idempotent),
+                linger_ms=5,
+            )
+            await self._producer.start()
+        except Exception as error:
+            await self.app.crash(error)
+            raise
+        self._outbox = Outbox(self._producer, may_send=self.app.lease.holds, generation=lambda: self.app.generation)
+        self.add_future(self._guarded(self._outbox.run))
+        self.add_future(self._every(TIME_EVERY, self._pass_time))
+        self.add_future(self._every(NEWS_EVERY, self._tell_news))
+        self.add_future(self._publish_snapshots())
+        if self.clock is Clock.LIVE:
+            self.add_future(self._every(GHOSTS_EVERY, self._propose_evictions))
+
+    async def on_stop(self) -> None:
+        """Stop publishing and serving."""
+        await self.server.stop()
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
+        """A task whose end by an error ends the worker."""
+        try:
+            await task()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            log.error("%s", error)
+            await self.app.crash(error)
+            raise
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[None]]) -> None:
+        async def repeat() -> None:
+            while not self.should_stop:
+                await asyncio.sleep(seconds)
+                await step()
+
+        await self._guarded(repeat)
+
+    # ------------------------------------------------------------------------------------------------------ folding
+
+    def _restore(self, number: int, own: bytes | None, values: list[bytes]) -> Partition:
+        records = values if own is None else [own, *values]
+        return Partition.restored(
+            number, self.configuration, records, partitions=self._prepared.partitions, clock=self.clock
+        )
+
+    def _folded(self, partition: Partition, folded: Folded) -> None:
+        """Letters for what was refused; what lies on the wrong partition goes to the right one; intervals that closed."""
+        outbox = self._outbox
+        assert outbox is not None, "folding begins after on_start"
+        source = self._topics.events
+        for refused in folded.refused:
+            record = refused.record
+            letter = DeadLetter.of(
+                topic=source,
+                partition=partition.number,
+                offset=record.offset,
+                reason=refused.reason,
+                detail=refused.detail,
+                payload=record.value,
+            )
+            outbox.put(Letter(self._topics.dead_letter, letter.key(), letter_value(record.value), letter.headers()))
+        for record, queue in folded.misplaced:
+            stamp = str(record.timestamp).encode()
+            outbox.put(
+                Letter(
+                    source,
+                    queue.encode(),
+                    record.value,
+                    (*record.headers, (REKEYED_HEADER, stamp)),
+                    partition_for(queue.encode(), partition.partitions),
+                    record.timestamp,
+                )
+            )
+
+        self._tell_intervals(partition, folded.closed)
+
+    def _tell_intervals(self, partition: Partition, told: list[Closed]) -> None:
+        assert self._outbox is not None, "nothing is told before on_start"
+        for closed in told:
+            key, value = interval(partition, closed, self._exporter.settings(closed.queue))
+            self._outbox.put(Letter(self._topics.intervals, key, value, partition=partition.number))
+
+    async def _settled(self) -> None:
+        if self._outbox is not None:
+            await self._outbox.settled()
+
+    async def _room(self) -> None:
+        if self._outbox is not None:
+            await self._outbox.room()
+
+    # --------------------------------------------------------------------------------------------------- publishing
+
+    async def _pass_time(self) -> None:
+        """What log time brings about in the partitions that are shown; closed intervals go through the outbox."""
+        for partition in self.deliveries.exposed().values():
+            self._tell_intervals(partition, partition.advance())
+            await asyncio.sleep(0)
+
+    async def _publish_snapshots(self) -> None:
+        """Changed queues at once, all of them now and then; never more than a share of the time."""
+
+        async def repeat() -> None:
+            everything_at = time.monotonic()
+            while not self.should_stop:
+                began = time.monotonic()
+                everything = began - everything_at >= ALL_SNAPSHOTS_EVERY
+                if everything:
+                    everything_at = began
+                for partition in self.deliveries.exposed().values():
+                    changed, partition.changed = partition.changed, set()
+                    for count, name in enumerate(list(partition.queues) if everything else changed):
+                        value = None
+                        if name in partition.queues:
+                            value = snapshot(partition, name, self._exporter.settings(name), _now())
+                        await self._send(self._topics.queues, name.encode(), value, partition.number)
+                        if count % 20 == 19:
+                            await asyncio.sleep(0)
+                        if not self.app.lease.holds():
+                            break
+                spent = time.monotonic() - began
+                await asyncio.sleep(max(SNAPSHOT_EVERY, spent / SNAPSHOT_SHARE - spent))
+
+        await self._guarded(repeat)
+
+    async def _tell_news(self) -> None:
+        for number, partition in self.deliveries.exposed().items():
+            key, value = news(partition, self.name, ready=True, now=_now())
+            await self._send(self._topics.queues, key, value, number)
+
+    async def _propose_evictions(self) -> None:
+        """Ghosts are proposed to the log; they are given up when the event comes back."""
+        now = _now()
+        self._proposed = {visit: at for visit, at in self._proposed.items() if now - at < AGAIN}
+        for number, partition in self.deliveries.exposed().items():
+            if self.deliveries.lag(number) != 0 and now - partition.log_time > CAUGHT_UP:
+                continue
+            for eviction in list(partition.evictions(now)):
+                visit = eviction.queue, eviction.key
+                if visit in self._proposed or not self.app.lease.holds():
+                    continue
+                self._proposed[visit] = now
+                value = orjson.dumps(eviction.event(self.configuration.own_source))
+                await self._send(self._topics.events, eviction.queue.encode(), value, number)
+            await asyncio.sleep(0)
+
+    async def _send(self, topic: str, key: bytes, value: bytes | None, partition: int) -> None:
+        """Send what the next one will replace: a failure is logged, not repeated."""
+        assert self._producer is not None
+        try:
+            await self._producer.send(topic, value, key=key, partition=partition)
+        except KafkaError as error:
+            log.warning("a record for %s could not be sent: %r", topic, error)
+            await asyncio.sleep(1)
+
+    # ------------------------------------------------------------------------------------------------------- telling
+
+    def unready(self) -> str | None:
+        """Why this worker is not ready; None when it is: every partition it owns is caught up, and its lease holds."""
+        if self.app.generation < 0:
+            return "it has not joined its group yet"
+        if not self.app.lease.holds():
+            return "the group has not been heard from for the session timeout"
+        if self.app.rebalancing:
+            return "the group shares its partitions out anew"
+        owned = self.deliveries.owned()
+        behind = [number for number in owned if not self.deliveries.ready(number)]
+        if self.app.in_recovery or behind:
+            return f"partitions {behind} are not caught up" if behind else "checkpoints are being read"
+        return None
+
+    def families(self, queue: str | None) -> Families:
+        """The samples of now: of one queue, or of everything."""
+        exposed = self.deliveries.exposed()
+        owned = self.deliveries.owned()
+        health = Health(
+            ready=self.unready() is None,
+            owned=len(owned),
+            partition_ready={number: number in exposed for number in owned},
+            lag={number: self.deliveries.lag(number) for number in owned},
+            checkpoint_age=self.checkpoints.age(),
+            config_loaded_at=self._loaded_at,
+            version=metadata.version("queuewatch"),
+        )
+        for partition in exposed.values():
+            partition.expire()
+        return self._exporter.families(exposed.values(), health, _now(), only=queue)
+
+
+def _app(configuration: Configuration, prepared: Prepared, folder: Path) -> FetchApp:
+    kafka, names = configuration.kafka, configuration.topics
+    return build_app(
+        Settings(
+            brokers=kafka.brokers,
+            group=configuration.application,
+            source=names.events,
+            partitions=prepared.partitions,
+            table=TABLE,
+            changelog=changelog_name(configuration.application),
+            session_timeout=kafka.session_timeout_seconds,
+            heartbeat_interval=kafka.heartbeat_seconds,
+            group_instance_id=kafka.group_instance_id,
+            credentials=_credentials(kafka),
+            compression=None if kafka.compression == "none" else kafka.compression,
+            idempotent=prepared.idempotent,
+            folder=folder,
+        )
+    )
+
+
+def _credentials(kafka: KafkaSettings) -> Any:
+    """Security as Faust takes it; None for plain connections."""
+    context = tls_context(kafka)
+    if kafka.sasl_mechanism is not None:
+        return faust.SASLCredentials(
+            username=kafka.sasl_username,
+            password=password(kafka),
+            ssl_context=context,
+            mechanism=kafka.sasl_mechanism,
+        )
+    return faust.SSLCredentials(context=context) if context is not None else None
+
+
+async def prepare(configuration: Configuration) -> Prepared:
+    """Wait for the topics and learn what the brokers can do.  Faust must not start before."""
+    kafka = configuration.kafka
+    client = client_settings(kafka)
+    idempotent = await gives_producer_ids(client)
+    probe = Settings(
+        brokers=kafka.brokers,
+        group=configuration.application,
+        source=configuration.topics.events,
+        partitions=1,
+        changelog=changelog_name(configuration.application),
+    )
+    security = {name: value for name, value in client.items() if name != "bootstrap_servers"}
+    return Prepared(await wait_for_topics(probe, security), idempotent)
+
+
+def run(configuration: Configuration, clock: Clock, folder: Path, *, loglevel: str = "WARNING") -> int:
+    """Run a worker until it is told to stop; the exit status is 0, or 1 where it crashed.
+
+    Raises PortTaken, and what `prepare` raises, before anything is started.
+    """
+    check_address(configuration.serve.host, configuration.serve.metrics_port, PORT_SETTING)
+    prepared = asyncio.run(prepare(configuration))
+    worker = Worker(configuration, prepared, clock, folder)
+    process = faust.Worker(worker.app, loglevel=loglevel, redirect_stdouts=False, quiet=True)
+    process.spinner = None  # it would write control characters, even where there is no terminal
+    try:
+        process.execute_from_commandline()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
