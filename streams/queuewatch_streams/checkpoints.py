@@ -23,6 +23,7 @@ import itertools
 import logging
 import math
 import zlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -92,15 +93,17 @@ class _Best(NamedTuple):
 class _Books:
     """What is known of one owned partition's records: when each was written, what is to be written again."""
 
-    __slots__ = ("again", "committed", "own_at", "own_up_to", "slots", "written_at")
+    __slots__ = ("again", "committed", "folded", "own_at", "own_up_to", "slots", "written_at")
 
-    def __init__(self, queues: Iterable[str], again: set[str], now: float) -> None:
+    def __init__(self, queues: Iterable[str], again: set[str], now: float, begin: int) -> None:
         self.written_at = dict.fromkeys(queues, now)  # longest ago first
         self.again = again
         self.slots: dict[str, int] = {}
         self.own_at = now
         self.own_up_to = -1
         self.committed = -1
+        #: How far was folded when; what a written record holds is left out.
+        self.folded = deque([(begin, now)])
 
 
 class Checkpoints(Generic[P]):
@@ -203,7 +206,7 @@ class Checkpoints(Generic[P]):
             log.warning(
                 "partition %d: %d records lay behind newer ones and are written again", partition.number, len(again)
             )
-        books = _Books(queues, again, self._clock())
+        books = _Books(queues, again, self._clock(), partition.next_offset)
         own = loaded.get(str(partition.number).encode())
         if own is None or own.behind:
             books.own_at = float("-inf")
@@ -231,6 +234,8 @@ class Checkpoints(Generic[P]):
             slots = {s % self._slots for s in range(max(self._slot + 1, slot - self._slots + 1), slot + 1)}
             self._slot = slot
             owned = list(self._owned.values())
+            for partition, books in owned:
+                self._unwritten_since(partition, books, self._clock())
             replay = self._replay_events // max(1, len(owned))
             await self._checkpoint([(p, books, *self._due(p, books, slots, replay)) for p, books in owned])
 
@@ -405,11 +410,23 @@ class Checkpoints(Generic[P]):
     # Telling
 
     def age(self) -> float | None:
-        """Seconds since the oldest of the owned partitions' own records was acknowledged; None without partitions."""
+        """Seconds since the oldest change that no written record holds, 0 when all are written; None without partitions."""
         if not self._owned:
             return None
         now = self._clock()
-        return max(now - (b.own_at if b.own_at > float("-inf") else now) for _, b in self._owned.values())
+        return max(now - self._unwritten_since(p, books, now) for p, books in self._owned.values())
+
+    @staticmethod
+    def _unwritten_since(partition: P, books: _Books, now: float) -> float:
+        folded = books.folded
+        held = partition.resume_at if books.own_up_to < 0 else min(partition.resume_at, books.own_up_to)
+        if books.own_up_to < 0:
+            held = min(held, folded[0][0])
+        if partition.next_offset > folded[-1][0]:
+            folded.append((partition.next_offset, now))
+        while len(folded) > 1 and folded[0][0] <= held:
+            folded.popleft()
+        return folded[0][1] if folded[0][0] > held else now
 
     def committed(self, partition: int) -> int | None:
         """The offset that this worker has committed last for the partition in this assignment."""

@@ -298,7 +298,8 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
 
     async def on_thread_stop(self) -> None:
         # A rebalance that begins while Faust stops waits for an answer of a loop that gives none any more: it hangs for ever.
-        coordination = self._ensure_consumer()._coordinator._coordination_task if self._consumer is not None else None
+        coordinator = self._consumer._coordinator if self._consumer is not None else None  # None before it has started
+        coordination = coordinator._coordination_task if coordinator is not None else None
         if coordination is not None:
             coordination.cancel()
             await asyncio.wait({coordination}, timeout=5.0)

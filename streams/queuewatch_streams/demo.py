@@ -91,7 +91,13 @@ class _Child:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("QUEUEWATCH_")}
         with log.open("wb") as file:
             process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "queuewatch_streams.cli", *arguments],  # -P: no module of the current folder
+                [
+                    sys.executable,
+                    "-P",
+                    "-m",
+                    "queuewatch_streams.cli",
+                    *arguments,
+                ],  # -P: no module of the current folder
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
@@ -186,7 +192,9 @@ def _check(port: int) -> None:
     except BrokerError as error:
         raise DemoFailed(str(error)) from None
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what a server that ended just now left is no hindrance
+        probe.setsockopt(
+            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+        )  # what a server that ended just now left is no hindrance
         try:
             probe.bind((HOST, port))
         except OSError as error:
@@ -267,7 +275,9 @@ class _Demo:
         until = time.monotonic() + seconds
         while True:
             if not self.broker.running():
-                raise DemoFailed(f"the embedded broker ended by itself; the end of its log:\n{self.broker.log_tail(TAIL)}")
+                raise DemoFailed(
+                    f"the embedded broker ended by itself; the end of its log:\n{self.broker.log_tail(TAIL)}"
+                )
             for child in self.children:
                 status = child.process.poll()
                 if status is not None:
@@ -421,7 +431,11 @@ def _simulation(names: Sequence[str], queues: int, seed: int) -> list[str]:
     return [
         *("--queues", str(queues), "--seed", str(seed), "--calls-per-hour", f"{rate:g}", "--tz", "UTC"),
         *("--flat", "--dirty", "--malformed", "0.002", "--heartbeats", "--snapshots", "--real-time", "--kafka"),
-        *(part for queue, begin in _incidents(names) for part in ("--incident", f"{queue}:{begin:g}:{INCIDENT_MINUTES:g}")),
+        *(
+            part
+            for queue, begin in _incidents(names)
+            for part in ("--incident", f"{queue}:{begin:g}:{INCIDENT_MINUTES:g}")
+        ),
     ]
 
 

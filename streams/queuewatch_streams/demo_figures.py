@@ -134,7 +134,9 @@ def together(name: str, queues: Sequence[QueueFigures]) -> QueueFigures:
     What is unknown of one queue is unknown of all.
     """
 
-    def of(what: Callable[[QueueFigures], float | None], fold: Callable[[Iterable[float]], float] = sum) -> float | None:
+    def of(
+        what: Callable[[QueueFigures], float | None], fold: Callable[[Iterable[float]], float] = sum
+    ) -> float | None:
         values = [value for queue in queues if (value := what(queue)) is not None]
         return fold(values) if values and len(values) == len(queues) else None
 

@@ -104,7 +104,13 @@ def picture(view: View, *, width: int, height: int) -> Text:
     foot = [_health(view)], _notes(view), _addresses(view), [_ENDS]
     must = sum(map(len, head)) + len(last)
     # The queues come first: for them blanks go, then notes, then the rest of the foot.
-    for airy, kept in ((True, foot), (False, foot), (False, (foot[0], foot[2], foot[3])), (False, foot[:1]), (False, ())):
+    for airy, kept in (
+        (True, foot),
+        (False, foot),
+        (False, (foot[0], foot[2], foot[3])),
+        (False, foot[:1]),
+        (False, ()),
+    ):
         below = [line for part in kept for line in part]
         room = height - must - len(below) - 3 * airy
         if len(rows) <= room:

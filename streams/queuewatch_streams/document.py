@@ -1,6 +1,6 @@
 """The reference pages: every command with its help, every metric with its labels; generated, committed, checked for drift.
 
-    python -m queuewatch_streams.document [--check]
+python -m queuewatch_streams.document [--check]
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ def pages() -> dict[Path, str]:
 
 def drifted() -> list[Path]:
     """The pages that are not as the code has them."""
-    return [
-        path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text
-    ]
+    return [path for path, text in pages().items() if not path.exists() or path.read_text(encoding="utf-8") != text]
 
 
 def main(arguments: list[str]) -> int:

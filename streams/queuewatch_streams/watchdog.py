@@ -18,7 +18,9 @@ __all__ = ["call_off", "watch"]
 
 # $1: process group, $2: its folder.  Waiting and killing are the shell's own: were a program missing from the path, the
 # watchdog would not wait but kill.
-SCRIPT: Final = 'while read -r _; do :; done; kill -s KILL -- "-$1" 2>/dev/null; PATH=/bin:/usr/bin:$PATH; rm -rf -- "$2"'
+SCRIPT: Final = (
+    'while read -r _; do :; done; kill -s KILL -- "-$1" 2>/dev/null; PATH=/bin:/usr/bin:$PATH; rm -rf -- "$2"'
+)
 
 
 def watch(group: int, folder: Path) -> subprocess.Popen[bytes]:

@@ -33,12 +33,13 @@ from queuewatch_streams.core.ghosts import AGAIN
 from queuewatch_streams.core.intervals import Closed
 from queuewatch_streams.core.partition import REKEYED_HEADER, Clock, Folded, Partition
 from queuewatch_streams.deliveries import Deliveries
-from queuewatch_streams.delivery import FetchApp, Settings, build_app, wait_for_topics
+from queuewatch_streams.delivery import FetchApp, NoTopic, Settings, build_app, wait_for_topics
 from queuewatch_streams.exporter import Exporter, Families, Health
 from queuewatch_streams.kafka import client_settings, gives_producer_ids, password, producer_settings, tls_context
 from queuewatch_streams.outbox import Letter, Outbox
 from queuewatch_streams.publications import interval, news, snapshot
 from queuewatch_streams.serve import Server, application, check_address
+from queuewatch_streams.topics import wait_for_topic
 
 __all__ = ["Worker", "run"]
 
@@ -343,7 +344,10 @@ def _credentials(kafka: KafkaSettings) -> Any:
 
 
 async def prepare(configuration: Configuration) -> Prepared:
-    """Wait for the topics and learn what the brokers can do.  Faust must not start before."""
+    """Wait for the topics and learn what the brokers can do.  Faust must not start before.
+
+    Raises KafkaTrouble where no broker can be reached, and NoTopic where topics differ in their partitions.
+    """
     kafka = configuration.kafka
     client = client_settings(kafka)
     idempotent = await gives_producer_ids(client)
@@ -355,7 +359,16 @@ async def prepare(configuration: Configuration) -> Prepared:
         changelog=changelog_name(configuration.application),
     )
     security = {name: value for name, value in client.items() if name != "bootstrap_servers"}
-    return Prepared(await wait_for_topics(probe, security), idempotent)
+    partitions = await wait_for_topics(probe, security)
+    names = configuration.topics
+    for name in (names.dead_letter, names.queues, names.intervals):
+        found = await wait_for_topic(kafka, name)  # without them nothing could ever be committed
+        if found != partitions and name != names.dead_letter:
+            raise NoTopic(
+                f"topic {names.events} has {partitions} partitions, {name} has {found}: they must be equal;"
+                " `queuewatch topics check` says more"
+            )
+    return Prepared(partitions, idempotent)
 
 
 def run(configuration: Configuration, clock: Clock, folder: Path, *, loglevel: str = "WARNING") -> int:

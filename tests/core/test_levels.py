@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queuewatch_schemas.config import (
+    ROLLING_SECONDS,
     Attribution,
     Business,
     Calendar,
@@ -107,6 +108,8 @@ def compare_windows(
         )
         assert (of_window.start, of_window.end) == (start, end), window
         expected = oracle.counts(stays, start, end, SHORT / SECOND, refused)
+        if window in ROLLING_SECONDS:  # no rolling window shows what was done in it, whenever it came
+            expected = {name: n for name, n in expected.items() if not name.startswith("done:")}
         assert of_window.offered == expected.pop("offered", 0)
         assert of_window.waiting == expected.pop("waiting", 0)
         booked = {name: n for name, n in of_window.cell.items() if name.split(":")[0] not in ("met", "base", "offered")}

@@ -260,3 +260,23 @@ def test_a_record_that_the_broker_refuses_is_an_error_that_names_record_and_limi
     ):
         asyncio.run(bench.checkpoints.write_all(5.0))
     assert bench.partition.dirty
+
+
+def test_the_age_runs_from_the_oldest_change_that_no_record_holds_and_is_0_when_all_are_written() -> None:
+    """An idle worker stays young; one that cannot write grows old, also when it has never written."""
+    bench = Bench()
+    assert bench.checkpoints.age() is None
+    bench.own()
+    bench.clock.time += 500
+    assert bench.checkpoints.age() == 0
+    bench.partition.fold(["a"])
+    assert bench.checkpoints.age() == 0  # this is the first look at it
+    bench.app.lease.end()
+    asyncio.run(bench.tick(40))
+    bench.partition.fold(["b"])
+    assert bench.checkpoints.age() == 40
+    bench.app.lease.renew(0)
+    asyncio.run(bench.checkpoints.write_all(5.0))
+    assert bench.checkpoints.age() == 0
+    bench.clock.time += 500
+    assert bench.checkpoints.age() == 0

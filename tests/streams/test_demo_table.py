@@ -32,7 +32,9 @@ queues = st.builds(
 
 
 def view(*queues: QueueFigures) -> View:
-    figures = Figures(queues, ready=True, events=1234, duplicates=5, rejected=2, lag=0, residual=0, newest_event=NOON - 0.4)
+    figures = Figures(
+        queues, ready=True, events=1234, duplicates=5, rejected=2, lag=0, residual=0, newest_event=NOON - 0.4
+    )
     addresses = {"metrics": "http://127.0.0.1:9464/metrics"}
     return View(figures, NOON, "live", live=True, addresses=addresses, notes=("an incident", "about it"))
 

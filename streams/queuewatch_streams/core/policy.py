@@ -48,6 +48,11 @@ class Policy:
         """
         return self.grace + self.ahead + 1
 
+    @property
+    def shortest(self) -> int:
+        """No visit that does not wait is let go of sooner after its last new fact."""
+        return min(self.kept, self.maximum_talk)
+
     @classmethod
     def of(cls, configuration: Configuration, queue: str) -> Policy:
         """The policy of that queue, named in the configuration or not."""

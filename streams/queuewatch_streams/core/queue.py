@@ -13,9 +13,10 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
+from functools import lru_cache
 from typing import Any, Final
 
-from queuewatch_streams.core.calendar import MINUTE
+from queuewatch_streams.core.calendar import MINUTE, SECOND
 from queuewatch_streams.core.policy import FOREVER, Policy
 from queuewatch_streams.core.service_level import Status
 from queuewatch_streams.core.visit import (
@@ -28,14 +29,16 @@ from queuewatch_streams.core.visit import (
     booked_at,
     handling_of,
     outcome_of,
-    visit_key,
 )
-from queuewatch_streams.core.windows import KEPT, Changes, Windows
+from queuewatch_streams.core.windows import KEPT, Changes, Windows, negated
 
 VOICE: Final = "voice"
 CALLBACK: Final = "callback"
 ROLLING_SLACK: Final = 2 * MINUTE
 """How far the worker's clock may run behind the broker's before a rolling window lacks its oldest cells."""
+
+SWEEP: Final = 10 * SECOND
+"""Log time between two looks for visits that are due, while events come for others."""
 
 # What a visit has been counted as already (bits of Visit.counted).
 HANDLED: Final = 1
@@ -46,6 +49,7 @@ LOST_END: Final = 8
 _HANDLING_KINDS: Final = frozenset({"ended", "wrapped", "held", "resumed"})
 _DONE: Final = {status: f"done:{status.label}" for status in Status}
 _REFUSAL: Final = (("refused", 1),)
+_text: Final = lru_cache(maxsize=256)(str)
 _STATUS: Final = {status: status.label for status in Status}
 
 
@@ -103,7 +107,7 @@ class Channel:
     def observe(self, name: str, value: int, edges: tuple[int, ...]) -> None:
         """Count a duration in the bucket whose upper edge is the first at or above it, and add it to the sum."""
         at = bisect_left(edges, value)
-        self.count(name, str(edges[at]) if at < len(edges) else "inf")
+        self.count(name, _text(edges[at]) if at < len(edges) else "inf")
         self.count(name, "sum", by=value)
 
 
@@ -119,6 +123,7 @@ class Queue:
         "name",
         "next_due",
         "next_prune",
+        "next_sweep",
         "policy",
         "repeated",
         "snapshots",
@@ -147,6 +152,7 @@ class Queue:
         self.active_at = 0
         """The log time of its last event; an idle queue leaves the state."""
         self.next_due = FOREVER
+        self.next_sweep = -FOREVER
         self.next_prune = -FOREVER
 
     def channel(self, name: str) -> Channel:
@@ -161,12 +167,17 @@ class Queue:
     def fold_call(self, kind: str, at: int, call: str, data: dict[str, Any], source: str, log_time: int) -> Merged:
         """Fold one `call` event: `kind` is the word of its type, `at` its time, `source` who sent it."""
         self.active_at = log_time
-        if log_time >= self.next_due:
-            self.expire(log_time)
         if at > self.last_event:
             self.last_event = at
-        key = visit_key(call, data.get("visit", 1))
+        number = data.get("visit", 1)
+        key: VisitKey = call if number == 1 else (call, number)
         visit = self.visits.get(key)
+        # What is due matters to this fold only where it is this very visit; the others are swept now and then.
+        if log_time >= self.next_due and (
+            log_time >= self.next_sweep or (visit is not None and visit.known_at + self.policy.shortest <= log_time)
+        ):
+            self.expire(log_time)
+            visit = self.visits.get(key)
         handling_only = kind in _HANDLING_KINDS
         old: Outcome | None = None
         handled: Handling | None = None
@@ -178,8 +189,10 @@ class Queue:
         else:
             if not handling_only:
                 old = outcome_of(visit)
-            handled = handling_of(visit)
-            shelf = self._shelf(visit)
+            if visit.ended is not None:
+                handled = handling_of(visit)
+            if visit.answered is not None or visit.more is not None:
+                shelf = self._shelf(visit)
         merged = MERGES[kind](visit, at, data, source)
         if merged is Merged.LATER or merged is Merged.REPEATED:
             if created:
@@ -199,9 +212,10 @@ class Queue:
             new = outcome_of(visit)
             if new != old:
                 self._settle(key, visit, old, new)
-        handling = handling_of(visit)
-        if handling != handled:
-            self._handle(visit, handled, handling)
+        if visit.ended is not None:
+            handling = handling_of(visit)
+            if handling != handled:
+                self._handle(visit, handled, handling)
         self._put_away(key, visit, shelf)
         return merged
 
@@ -240,25 +254,27 @@ class Queue:
         if old is not None:
             before = self.channel(old.channel)
             if old.status is Status.REFUSED:
-                before.windows.book(old.arrival, _REFUSAL, -1)
+                before.windows.book(old.arrival, negated(_REFUSAL))
             elif old.status is Status.WAITING:
                 del before.waiting[bisect_left(before.waiting, old.arrival)]
                 del before.open[key]
                 before.windows.touch(old.arrival)
             else:
-                self._book(before, visit, old, -1)
+                self._book(before, visit, old, withdrawn=True)
         after = self.channel(new.channel)
         if new.status is Status.WAITING:
             insort(after.waiting, new.arrival)
             after.open[key] = visit
             after.windows.touch(new.arrival)
         elif new.status is Status.REFUSED:
-            after.windows.book(new.arrival, _REFUSAL, 1)
+            after.windows.book(new.arrival, _REFUSAL)
         else:
-            self._book(after, visit, new, 1)
+            self._book(after, visit, new)
         self._count(visit, old, new)
 
-    def _book(self, channel: Channel, visit: Visit, outcome: Outcome, sign: int) -> None:
+    @staticmethod
+    def _book(channel: Channel, visit: Visit, outcome: Outcome, *, withdrawn: bool = False) -> None:
+        """Put a settled visit's contribution into the windows, or take it out."""
         status, windows, rules = outcome.status, channel.windows, visit.rules
         assert rules is not None, "only queued visits are booked"
         changes: Changes = [("offered", 1), (_STATUS[status], 1)]
@@ -275,22 +291,30 @@ class Queue:
         elif status is Status.DIVERTED:
             changes.append((f"diverted:{outcome.reason}", 1))
             done.append((f"done:diverted:{outcome.reason}", 1))
-        windows.book(outcome.arrival, changes, sign)
-        windows.book(outcome.done, done, sign)
+        elsewhere: list[tuple[int, Changes]] = []
         for level, (met, base) in zip(rules.levels, outcome.levels, strict=True):
             if base:
-                name = level.name
-                booked: Changes = [("base:" + name, 1), ("met:" + name, 1)] if met else [("base:" + name, 1)]
-                windows.book(booked_at(level, outcome), booked, sign)
+                booked = level.met if met else level.missed
+                if (at := booked_at(level, outcome)) == outcome.arrival:
+                    changes += booked
+                else:
+                    elsewhere.append((at, booked))
+        if withdrawn:
+            changes, done = negated(changes), negated(done)
+            elsewhere = [(at, negated(booked)) for at, booked in elsewhere]
+        windows.book(outcome.arrival, changes)
+        windows.book_day(outcome.done, done)
+        for at, booked in elsewhere:
+            windows.book(at, booked)
 
     def _count(self, visit: Visit, old: Outcome | None, new: Outcome) -> None:
         """Totals and revisions for a change of outcome; a visit that moves to another channel is counted anew there."""
         channel = self.channel(new.channel)
-        status = _STATUS[new.status]
         if new.status is Status.REFUSED:
             if old is None:
                 channel.count("refused", new.reason)
             return
+        status = _STATUS[new.status]
         if old is not None and (old.status is Status.REFUSED or old.channel != new.channel):
             self.channel(old.channel).count("revisions", _STATUS[old.status], "none")
         entered = old is None or old.status is Status.REFUSED or old.channel != new.channel
@@ -326,12 +350,12 @@ class Queue:
         """The visit's contribution by its handling changes from `old` to `new`."""
         for handling, sign in ((old, -1), (new, 1)):
             if handling is not None:
-                changes: Changes = [("handled", 1), ("talk", handling.talk)]
+                changes: Changes = [("handled", sign), ("talk", sign * handling.talk)]
                 if handling.hold:
-                    changes.append(("hold", handling.hold))
+                    changes.append(("hold", sign * handling.hold))
                 if handling.wrap:
-                    changes.append(("wrap", handling.wrap))
-                self.channel(handling.channel).windows.book(handling.ended, changes, sign)
+                    changes.append(("wrap", sign * handling.wrap))
+                self.channel(handling.channel).windows.book(handling.ended, changes)
         if new is None:
             return
         channel = self.channel(new.channel)
@@ -435,6 +459,7 @@ class Queue:
             for shelf in (channel.wrapping, channel.given_up):
                 for key, _ in shelf.take(log_time):
                     self._release(key, self.visits[key])
+        self.next_sweep = log_time + SWEEP
         if log_time >= self.next_prune:
             self._prune(log_time)
         self.next_due = min(

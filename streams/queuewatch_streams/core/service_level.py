@@ -8,7 +8,7 @@ group or site is a sum over sums, and a visit that is corrected can be taken out
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Final
 
@@ -58,6 +58,14 @@ class Level:
     diverts: Diverts
     only_open: bool
     target: float
+    missed: list[tuple[str, int]] = field(init=False, repr=False, compare=False)
+    """What a visit in the base books in a window."""
+    met: list[tuple[str, int]] = field(init=False, repr=False, compare=False)
+    """What a visit that met the level books there."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "missed", [("base:" + self.name, 1)])
+        object.__setattr__(self, "met", [("base:" + self.name, 1), ("met:" + self.name, 1)])
 
     @classmethod
     def of(cls, name: str, definition: Definition) -> Level:

@@ -7,7 +7,7 @@ holds no zeros.  A range is closed on the left and open on the right.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from queuewatch_streams.core.calendar import HOUR, MINUTE, SECOND
 
@@ -38,15 +38,19 @@ class Windows:
         self.days_from = -(1 << 62)
         self.touched: set[int] = set()
 
-    def book(self, at: int, changes: Iterable[tuple[str, int]], sign: int) -> None:
-        """Add (sign 1) or take out (sign -1) the changes at an instant."""
+    def book(self, at: int, changes: Sequence[tuple[str, int]]) -> None:
+        """Add the changes at an instant, to its day cell and its rolling cell."""
+        self.book_day(at, changes)
+        rolling = at - at % TEN_SECONDS
+        if rolling >= self.rolling_from:
+            _apply(self.rolling, rolling, changes)
+
+    def book_day(self, at: int, changes: Sequence[tuple[str, int]]) -> None:
+        """Add the changes at an instant to its day cell only: figures that no rolling window shows."""
         day = at - at % self.step
         if day >= self.days_from:
             self.touched.add(day)
-            _apply(self.days, day, changes, sign)
-        rolling = at - at % TEN_SECONDS
-        if rolling >= self.rolling_from:
-            _apply(self.rolling, rolling, changes, sign)
+            _apply(self.days, day, changes)
 
     def touch(self, at: int) -> None:
         """Something that is not booked here changed at an instant: a caller who waits."""
@@ -81,12 +85,17 @@ class Windows:
             self.touched = {at for at in self.touched if at >= before}
 
 
-def _apply(cells: dict[int, Cell], start: int, changes: Iterable[tuple[str, int]], sign: int) -> None:
+def negated(changes: Sequence[tuple[str, int]]) -> Changes:
+    """The changes that take these out again."""
+    return [(name, -amount) for name, amount in changes]
+
+
+def _apply(cells: dict[int, Cell], start: int, changes: Sequence[tuple[str, int]]) -> None:
     cell = cells.get(start)
     if cell is None:
         cell = cells[start] = {}
     for name, amount in changes:
-        if left := cell.get(name, 0) + sign * amount:
+        if left := cell.get(name, 0) + amount:
             cell[name] = left
         else:
             cell.pop(name, None)
