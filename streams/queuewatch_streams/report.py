@@ -8,8 +8,9 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -44,30 +45,44 @@ def event_lines(file: str, progress: Progress) -> Iterator[bytes]:
             raise OSError(str(error)) from None
 
 
+COUNTS: Final = ("offered", "answered", "abandoned", "diverted", "evicted", "waiting")
+LEVELS: Final = ("ignore", "negative", "positive", "answered_only")
+
+
 def print_report(report: Mapping[str, Any], threshold: float) -> None:
-    """The queues as a table.  Null levels are shown as a dash; each level stands under its definition."""
-    table = Table(title=f"by queue; service levels within {threshold:g} s, by definition")
-    for heading in ("queue", "offered", "answered", "abandoned", "diverted", "evicted", "waiting", "ASA", "AHT"):
-        table.add_column(heading, justify="left" if heading == "queue" else "right")
-    levels = ("ignore", "negative", "positive", "answered_only")
-    for name in levels:
-        table.add_column(name, justify="right")
+    """The queues as two tables that fit a terminal of 80 columns.
+
+    Null levels are shown as a dash, and each level stands under its definition.
+    """
+    counts = _table("callers", COUNTS)
+    levels = _table(f"service level within {threshold:g} s, by definition", ("ASA", "AHT", *LEVELS))
     for name, row in sorted(report["queues"].items()):
-        counts = (str(row[each]) for each in ("offered", "answered", "abandoned", "diverted", "evicted", "waiting"))
-        handle = row["talk_sum"] + row["hold_sum"] + row["wrap_sum"]
-        table.add_row(
-            Text(name),  # brackets in a name are no markup
-            *counts,
+        title = Text(name)  # brackets in a name are no markup
+        counts.add_row(title, *(str(row[each]) for each in COUNTS))
+        levels.add_row(
+            title,
             _seconds(row["answer_wait_sum"], row["answered"]),
-            _seconds(handle, row["handled"]),
-            *(_percent(row["service_level"][level]) for level in levels),
+            _seconds(row["talk_sum"] + row["hold_sum"] + row["wrap_sum"], row["handled"]),
+            *(_percent(row["service_level"][level]) for level in LEVELS),
         )
-    Console().print(table)
+    console = Console()
+    console.print(counts, levels)
     for at, queues in report["at"].items():
-        told = ", ".join(
-            f"{name} {row['waiting']} (longest {row['longest_wait']:.0f} s)" for name, row in queues.items()
-        )
-        Console().print(f"{at}: {told or 'nobody waits'}", highlight=False, markup=False)
+        console.print(f"waiting at {at}:", *([] if queues else ["nobody"]), highlight=False)
+        for name, row in sorted(queues.items()):
+            console.print(
+                f"  {name}: {row['waiting']}, the longest for {row['longest_wait']:.0f} s",
+                highlight=False,
+                markup=False,
+            )
+
+
+def _table(title: str, headings: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("queue", overflow="fold")
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
 
 
 def _seconds(total: float, count: int) -> str:
