@@ -343,6 +343,38 @@ def worker(configuration: Configuration, clock: str, data_folder: Path | None, c
         sys.exit(130)
 
 
+@main.command()
+@with_configuration
+@click.option(
+    "--clock",
+    type=click.Choice([clock.value for clock in Clock]),
+    default="live",
+    show_default=True,
+    help="As the workers have it.",
+)
+@click.option("--queue", "queues", multiple=True, help="Only this queue; may be given several times.")
+@click.option(
+    "--since", type=Instant(), help="Compare only windows that began then or later, as after a change of rules."
+)
+def audit(configuration: Configuration, clock: str, queues: tuple[str, ...], since: datetime | None) -> None:
+    """Recount the event topic by brute force and compare with what the workers publish.
+
+    Exit status 1 on any difference; what cannot be compared is told with the reason.
+
+    \b
+    queuewatch audit --config queuewatch.toml
+    queuewatch audit --queue sales
+    """
+    from queuewatch_streams.audit import audit as audit_topics
+    from queuewatch_streams.audit import print_audit
+
+    report = _async(audit_topics(configuration, history=clock == Clock.EVENTS.value, queues=queues, since=since))
+    print_audit(report)
+    if report.empty:
+        raise Trouble("there are events, but no snapshot to compare with: is a worker running?")
+    sys.exit(0 if report.clean else 1)
+
+
 @main.group()
 def topics() -> None:
     """Create the Kafka topics, or check that they are as they must be."""

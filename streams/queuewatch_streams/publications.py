@@ -34,6 +34,7 @@ _NOBODY: Final = {"waiting": 0, "oldest_seconds": 0.0, "oldest_since": None}
 def snapshot(partition: Partition, name: str, settings: ResolvedQueue, now: int) -> bytes:
     """The queue's newest state, true up to the partition's `next_offset`, as it stands at `now` (microseconds)."""
     queue = partition.queues[name]
+    queue.expire(partition.log_time)
     if partition.clock is Clock.EVENTS:
         now = partition.log_time
     figures = {each: channel_figures(queue, channel, now) for each, channel in queue.channels.items()}

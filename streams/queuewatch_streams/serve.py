@@ -19,24 +19,13 @@ from prometheus_client.exposition import choose_encoder
 
 from queuewatch_streams.exporter import Families
 
-__all__ = ["PortTaken", "Server", "application", "check_address"]
+__all__ = ["PortTaken", "Server", "application"]
 
 log = logging.getLogger(__name__)
 
 
 class PortTaken(RuntimeError):
     """The address cannot be listened on; the message says which, and what to do."""
-
-
-def check_address(host: str, port: int, setting: str) -> None:
-    """Find out whether the address can be listened on, before anything else is started.  Raises PortTaken."""
-    try:
-        for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-            with socket.socket(family, kind, protocol) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-    except OSError as error:
-        raise _taken(host, port, setting, error) from None
 
 
 def _taken(host: str, port: int, setting: str, error: OSError) -> PortTaken:

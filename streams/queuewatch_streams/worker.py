@@ -38,7 +38,7 @@ from queuewatch_streams.exporter import Exporter, Families, Health
 from queuewatch_streams.kafka import client_settings, gives_producer_ids, password, producer_settings, tls_context
 from queuewatch_streams.outbox import Letter, Outbox
 from queuewatch_streams.publications import interval, news, snapshot
-from queuewatch_streams.serve import Server, application, check_address
+from queuewatch_streams.serve import Server, application
 from queuewatch_streams.topics import wait_for_topic
 
 __all__ = ["Worker", "run"]
@@ -371,13 +371,30 @@ async def prepare(configuration: Configuration) -> Prepared:
     return Prepared(partitions, idempotent)
 
 
+async def _prepare_in_sight(configuration: Configuration) -> Prepared:
+    """Prepare, and meanwhile answer that the worker lives and why it is not ready."""
+    loaded_at, exporter = time.time(), Exporter(configuration)
+
+    def families(queue: str | None) -> Families:
+        health = Health(ready=False, owned=0, config_loaded_at=loaded_at, version=metadata.version("queuewatch"))
+        return exporter.families([], health, _now(), only=queue)
+
+    serve = configuration.serve
+    routes = application(families, lambda: "it waits for its topics")
+    server = Server(routes, serve.host, serve.metrics_port, PORT_SETTING)
+    await server.start()
+    try:
+        return await prepare(configuration)
+    finally:
+        await server.stop()
+
+
 def run(configuration: Configuration, clock: Clock, folder: Path, *, loglevel: str = "WARNING") -> int:
     """Run a worker until it is told to stop; the exit status is 0, or 1 where it crashed.
 
     Raises PortTaken, and what `prepare` raises, before anything is started.
     """
-    check_address(configuration.serve.host, configuration.serve.metrics_port, PORT_SETTING)
-    prepared = asyncio.run(prepare(configuration))
+    prepared = asyncio.run(_prepare_in_sight(configuration))
     worker = Worker(configuration, prepared, clock, folder)
     process = faust.Worker(worker.app, loglevel=loglevel, redirect_stdouts=False, quiet=True)
     process.spinner = None  # it would write control characters, even where there is no terminal

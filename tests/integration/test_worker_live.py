@@ -201,6 +201,12 @@ def test_a_worker_waits_for_its_topics_and_says_so(broker: Broker, unique: str, 
         worker.patiently("a word about the missing topics", lambda: "waiting for topic" in worker.said() or None)
         assert site.topic("events") in worker.said()
         assert "queuewatch topics create" in worker.said()
+        healthy, unready = worker.ask("/healthz"), worker.ask("/readyz")
+        assert healthy is not None
+        assert unready is not None
+        assert (healthy.status, unready.status) == (200, 503)
+        assert "waits for its topics" in unready.text
+        assert worker.scrape().value("ready") == 0
         site.create_topics()
         site.send([message(call("queued", now()))])
         scrape = worker.until_read(1)

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from queuewatch_streams.exporter import Families
-from queuewatch_streams.serve import PortTaken, Server, application, check_address
+from queuewatch_streams.serve import PortTaken, Server, application
 
 HOST = "127.0.0.1"
 
@@ -116,13 +116,11 @@ async def test_a_taken_port_is_told_with_what_to_do(taken: int) -> None:
     with pytest.raises(PortTaken) as error:
         await server.start()
     assert str(error.value) == expected
-    with pytest.raises(PortTaken) as error:
-        check_address(HOST, taken, "--metrics-port")
-    assert str(error.value) == expected
 
 
-def test_a_free_port_and_any_port_are_well() -> None:
-    """And a host that is not there is not."""
-    check_address(HOST, 0, "--metrics-port")
+async def test_a_host_that_is_not_there_is_told() -> None:
+    """By its name, not by a number."""
+    told = Told()
+    server = Server(application(told.families, told.unready), "no-such-host.invalid", 0, "--metrics-port")
     with pytest.raises(PortTaken, match=r"cannot listen on no-such-host\.invalid:0: "):
-        check_address("no-such-host.invalid", 0, "--metrics-port")
+        await server.start()
