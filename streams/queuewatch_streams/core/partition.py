@@ -40,6 +40,10 @@ LONGEST_INTERVAL: Final = 86_400
 _DELAY_EDGES: Final = tuple(round(edge * SECOND) for edge in EVENT_DELAY_BUCKETS)
 _CALLS: Final = {name: name.split(".")[2] for name in EVENT_TYPES if name.startswith("queuewatch.call.")}
 _EVICTED: Final = "queuewatch.call.evicted.v1"
+# The keys of Partition.counts that every event needs, made once.
+_COUNTED: Final = {name: ("events", name) for name in EVENT_TYPES}
+_DELAYED: Final = (*(("delay", str(edge)) for edge in _DELAY_EDGES), ("delay", "inf"))
+_DELAY_SUM: Final = ("delay", "sum")
 
 
 class Clock(StrEnum):
@@ -128,6 +132,8 @@ class Partition:
         """Queues that changed since somebody last took this set."""
         self.topic_id: str | None = None
         self._true_up_to: dict[str, int] = {}
+        self._grace = int(configuration.timing.grace_seconds * SECOND)
+        self._ahead = int(configuration.timing.ahead_tolerance_seconds * SECOND)
         self._close_at = 0  # the log time from which intervals may have to be told
         self._settled = 0  # below it some loaded record may already hold an event
         self._own_offset = 0  # up to there the partition's own record holds what belongs to no queue
@@ -306,13 +312,15 @@ class Partition:
                 self._pass_to(at, folded)
         else:
             self._judge_time(record, event, kind, at)
-        if kind == "queuewatch.agent.state.v1":
-            raise Rejected(Reason.WRONG_TOPIC, "agent.state belongs on the topic of the agents, not of the calls")
-        if kind == "queuewatch.source.heartbeat.v1":
-            self._heartbeat(event, at)
-            self._count_event(record, kind, at, own)
-            return
-        about_queue = kind.startswith("queuewatch.queue.")
+        about_queue = False
+        if call is None:
+            if kind == "queuewatch.agent.state.v1":
+                raise Rejected(Reason.WRONG_TOPIC, "agent.state belongs on the topic of the agents, not of the calls")
+            if kind == "queuewatch.source.heartbeat.v1":
+                self._heartbeat(event, at)
+                self._count_event(record, kind, at, own)
+                return
+            about_queue = kind.startswith("queuewatch.queue.")
         name: str = event["subject"] if about_queue else event["data"]["queue"]
         queue = self.queues.get(name)
         if queue is None:
@@ -357,16 +365,18 @@ class Partition:
         if not own:
             return
         counts = self.counts
-        key = ("events", kind)
+        key = _COUNTED[kind]
         counts[key] = counts.get(key, 0) + 1
         if at > self.newest_event:
             self.newest_event = at
         if self.clock is Clock.LIVE:
-            delay = max(0, record.timestamp * 1000 - at)
-            edge = bisect_left(_DELAY_EDGES, delay)
-            key = ("delay", str(_DELAY_EDGES[edge]) if edge < len(_DELAY_EDGES) else "inf")
+            delay = record.timestamp * 1000 - at
+            if delay > 0:
+                key = _DELAYED[bisect_left(_DELAY_EDGES, delay)]
+                counts[_DELAY_SUM] = counts.get(_DELAY_SUM, 0) + delay
+            else:
+                key = _DELAYED[0]
             counts[key] = counts.get(key, 0) + 1
-            counts["delay", "sum"] = counts.get(("delay", "sum"), 0) + delay
 
     def _judge_time(self, record: Record, event: dict[str, Any], kind: str, at: int) -> None:
         """Raises Rejected where the event is late or ahead by its record's timestamp, or no eviction of our own."""
@@ -378,9 +388,12 @@ class Partition:
                 )
             return
         stamp = record.timestamp * 1000
-        for name, value in record.headers:
-            if name == REKEYED_HEADER and value and len(value) <= 15 and value.isdigit():
-                stamp = int(value) * 1000
+        if record.headers:
+            for name, value in record.headers:
+                if name == REKEYED_HEADER and value and len(value) <= 15 and value.isdigit():
+                    stamp = int(value) * 1000
+        if -self._ahead <= stamp - at <= self._grace:
+            return
         timing = self.configuration.timing
         if stamp - at > timing.grace_seconds * SECOND:
             raise Rejected(

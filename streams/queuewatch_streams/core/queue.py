@@ -46,7 +46,8 @@ WRAPPED: Final = 2
 NEGATIVE: Final = 4
 LOST_END: Final = 8
 
-_HANDLING_KINDS: Final = frozenset({"ended", "wrapped", "held", "resumed"})
+_OUTCOME_KINDS: Final = frozenset({"queued", "refused", "answered", "abandoned", "diverted", "evicted"})
+"""Kinds of events that an outcome can depend on."""
 _DONE: Final = {status: f"done:{status.label}" for status in Status}
 _REFUSAL: Final = (("refused", 1),)
 _text: Final = lru_cache(maxsize=256)(str)
@@ -178,7 +179,7 @@ class Queue:
         ):
             self.expire(log_time)
             visit = self.visits.get(key)
-        handling_only = kind in _HANDLING_KINDS
+        settles = kind in _OUTCOME_KINDS
         old: Outcome | None = None
         handled: Handling | None = None
         shelf: Shelf | None = None
@@ -186,8 +187,10 @@ class Queue:
         if visit is None:
             visit = self.visits[key] = Visit()
             visit.known_at = log_time
+        elif kind == "ringing":
+            return Merged.LATER  # no figure depends on it
         else:
-            if not handling_only:
+            if settles:
                 old = outcome_of(visit)
             if visit.ended is not None:
                 handled = handling_of(visit)
@@ -208,7 +211,7 @@ class Queue:
             self._expect_wraps()
         elif kind == "declined" and visit.entry is not None:
             self.channel(visit.entry.channel).count("declined", data["reason"])
-        if not handling_only:
+        if settles:
             new = outcome_of(visit)
             if new != old:
                 self._settle(key, visit, old, new)
