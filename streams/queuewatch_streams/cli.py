@@ -22,7 +22,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
 
-from queuewatch_schemas.config import Configuration, ConfigurationError, configuration_path, load, override
+from queuewatch_schemas.config import Configuration
+from queuewatch_schemas.configuration_file import ConfigurationError, configuration_path, load, override
 from queuewatch_streams.core.partition import Clock
 from queuewatch_streams.kafka import KafkaTrouble
 

@@ -79,7 +79,6 @@ class Deliveries(Generic[P]):
         self._look_every = look_every
         self._owned: dict[int, _Owned[P]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._letting_go = asyncio.Lock()
         #: Records folded, deliveries dropped because they were of an older run, deliveries fetched again; since the start.
         self.records_folded = 0
         self.deliveries_dropped = 0

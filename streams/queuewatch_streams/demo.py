@@ -31,7 +31,8 @@ from rich.console import Console
 from rich.control import Control
 from rich.live import Live
 
-from queuewatch_schemas.config import Configuration, load
+from queuewatch_schemas.config import Configuration
+from queuewatch_schemas.configuration_file import load
 from queuewatch_streams.brokers import HOST, BrokerError, EmbeddedBroker, embedded_broker, free_port, tansu_binary
 from queuewatch_streams.demo_figures import UNKNOWN, Figures, QueueFigures, read
 from queuewatch_streams.demo_table import View, addresses, picture, plain_lines

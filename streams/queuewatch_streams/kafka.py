@@ -18,7 +18,8 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from queuewatch_schemas.config import ConfigurationError, KafkaSettings
+from queuewatch_schemas.config import KafkaSettings
+from queuewatch_schemas.configuration_file import ConfigurationError
 from queuewatch_schemas.topics import MAXIMUM_MESSAGE_BYTES
 
 __all__ = [

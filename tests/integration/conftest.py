@@ -6,12 +6,18 @@ A test that stops, kills or slows a broker starts one of its own.
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 from queuewatch_streams.brokers import Broker, MissingPart, apache_kafka, embedded_broker
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A runner in the background ignores Ctrl-C; the processes that tests start would inherit that and never hear theirs.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def started(broker: Broker) -> Broker:

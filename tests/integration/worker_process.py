@@ -26,7 +26,8 @@ from urllib.request import urlopen
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
-from queuewatch_schemas.config import Configuration, load
+from queuewatch_schemas.config import Configuration
+from queuewatch_schemas.configuration_file import load
 from queuewatch_schemas.metrics import METRICS, PREFIX, Kind
 from queuewatch_schemas.topics import MAXIMUM_MESSAGE_BYTES, partition_for
 from queuewatch_streams.brokers import Broker, free_port

@@ -17,17 +17,19 @@ from queuewatch_schemas.config import (
     WINDOWS,
     Calendar,
     Configuration,
-    ConfigurationError,
     Definition,
     Diverts,
     KafkaSettings,
     Preset,
     QueueSettings,
     changed_definitions,
+    minutes_of,
+)
+from queuewatch_schemas.configuration_file import (
+    ConfigurationError,
     configuration_path,
     describe_problems,
     load,
-    minutes_of,
     override,
 )
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuewatch_schemas.config import Configuration, ConfigurationError, KafkaSettings
+from queuewatch_schemas.config import Configuration, KafkaSettings
+from queuewatch_schemas.configuration_file import ConfigurationError
 from queuewatch_schemas.events import instant
 from queuewatch_streams import publish as publishing
 from queuewatch_streams.kafka import client_settings, password, producer_settings

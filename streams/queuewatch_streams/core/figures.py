@@ -14,7 +14,7 @@ from typing import Final
 from queuewatch_schemas.config import ROLLING_SECONDS, Attribution, WaitClock
 from queuewatch_streams.core.calendar import MINUTE, SECOND, business_day, interval_start
 from queuewatch_streams.core.policy import Policy
-from queuewatch_streams.core.queue import CALLBACK, Channel, Queue
+from queuewatch_streams.core.queue import Channel, Queue
 from queuewatch_streams.core.service_level import Level, Pending, bounds, ratio
 from queuewatch_streams.core.visit import counts, started
 from queuewatch_streams.core.windows import TEN_SECONDS, Cell
@@ -200,8 +200,3 @@ def _waiting_for(channel: Channel, policy: Policy, level: Level, start: int, end
 def _between(ordered: list[int], start: int, end: int) -> int:
     """How many of the ascending values lie in [start, end)."""
     return max(0, bisect_left(ordered, end) - bisect_left(ordered, start))
-
-
-def shown_as_waiting(name: str) -> bool:
-    """Whether those who wait on a channel stand among the waiting calls; callbacks have figures of their own."""
-    return name != CALLBACK
