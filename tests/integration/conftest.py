@@ -14,7 +14,6 @@ import pytest
 
 from queuewatch_streams.brokers import Broker, MissingPart, apache_kafka, embedded_broker
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A runner in the background ignores Ctrl-C; the processes that tests start would inherit that and never hear theirs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
