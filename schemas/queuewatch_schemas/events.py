@@ -73,7 +73,7 @@ def queue_name(name: str) -> str:
 
 
 _EPOCH = datetime(1970, 1, 1)
-_TIME_PATTERN = r"^\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)$"
+_TIME_PATTERN = r"^[0-9]{4}(-[0-9]{2}){2}[Tt ][0-9]{2}(:[0-9]{2}){2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
 
 
 @lru_cache(maxsize=1024)
