@@ -3,10 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help install demo test lint format generate lock clean
+.PHONY: help install demo test chaos chaos-short chaos-planted bench lint format generate lock clean
 
 help:            ## These lines.
-	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST) | column -t -s ':'
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST) | column -t -s ':'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
@@ -29,6 +29,18 @@ demo: install    ## A live picture: embedded broker, worker, simulated call cent
 
 test: $(VENV)/.developed  ## All tests; those that need Apache Kafka are skipped without a JDK and Maven.
 	$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.developed  ## Faults on purpose against Apache Kafka, 50 runs in about an hour. ARGS="--runs 5 --seed 7"
+	PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+
+chaos-short: $(VENV)/.developed  ## Two such runs as tests, in about two minutes.
+	QUEUEWATCH_CHAOS=1 $(BIN)/python -m pytest tests/chaos $(ARGS)
+
+chaos-planted: $(VENV)/.developed  ## Bugs planted on purpose: each must make the harness fail.
+	PYTHONPATH=tests $(BIN)/python -m chaos --planted all
+
+bench: $(VENV)/.developed  ## Benchmarks against Apache Kafka; status 1 where a bound is missed. ARGS="--short"
+	PYTHONPATH=tests $(BIN)/python -m bench $(ARGS)
 
 lint: $(VENV)/.developed  ## Formatting, lint, types, import directions, generated files.
 	$(BIN)/ruff format --check .

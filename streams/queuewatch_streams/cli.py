@@ -330,6 +330,11 @@ def worker(configuration: Configuration, clock: str, data_folder: Path | None, c
     from queuewatch_streams.topics import ensure
     from queuewatch_streams.worker import run
 
+    if data_folder is not None:
+        try:
+            data_folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Trouble(f"--data-folder {data_folder}: cannot be made: {error.strerror or error}") from None
     if create_topics:
         ensured = _async(ensure(configuration, history=clock == Clock.EVENTS.value))
         for difference in ensured.differences:

@@ -9,9 +9,10 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Final, cast
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -35,29 +36,43 @@ def _taken(host: str, port: int, setting: str, error: OSError) -> PortTaken:
     return PortTaken(f"cannot listen on {host}:{port}: {why}; choose another port with {setting}")
 
 
-def application(families: Callable[[str | None], Families], unready: Callable[[], str | None]) -> web.Application:
+SHARED_FOR: Final = 1.0
+"""Seconds for which a rendering that is under way is shared with scrapes that come later."""
+
+
+def application(
+    families: Callable[[str | None], Families],
+    unready: Callable[[], str | None],
+    standing: Callable[[], object] = lambda: None,
+) -> web.Application:
     """The routes.
 
     `families(queue)` tells the samples of now, of one queue or (None) of all; `unready()` says why the worker is not ready,
-    or None when it is.
+    or None when it is.  `standing()` is what the samples rest upon (lease and generation): where it changed while the text
+    was made, as it does in a process that was paused, the samples are another worker's by now and are taken anew.
     """
-    under_way: dict[str, asyncio.Task[tuple[bytes, str]]] = {}
+    under_way: dict[str, tuple[float, asyncio.Task[tuple[bytes, str]]]] = {}
 
     async def rendered(accept: str, queue: str | None) -> tuple[bytes, str]:
         encode, content_type = choose_encoder(accept)
-        # A collector that needs no registry of its own: the encoders ask for nothing but collect().
-        told = cast(CollectorRegistry, families(queue))
-        return await asyncio.get_running_loop().run_in_executor(None, partial(encode, told)), content_type
+        while True:
+            before = standing()
+            # A collector that needs no registry of its own: the encoders ask for nothing but collect().
+            told = cast(CollectorRegistry, families(queue))
+            body = await asyncio.get_running_loop().run_in_executor(None, partial(encode, told))
+            if standing() == before:
+                return body, content_type
 
     async def metrics(request: web.Request) -> web.Response:
         accept, queue = request.headers.get("Accept", ""), request.query.get("queue")
         if queue is not None:
             body, content_type = await rendered(accept, queue)
         else:
-            task = under_way.get(accept)
-            if task is None:
-                task = under_way[accept] = asyncio.ensure_future(rendered(accept, None))
-                task.add_done_callback(lambda _: under_way.pop(accept, None))
+            now = time.monotonic()
+            began, task = under_way.get(accept, (now, None))
+            if task is None or task.done() or now - began > SHARED_FOR:
+                task = asyncio.ensure_future(rendered(accept, None))
+                under_way[accept] = now, task
             body, content_type = await asyncio.shield(task)
         return web.Response(body=body, headers={"Content-Type": content_type})
 

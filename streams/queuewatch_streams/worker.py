@@ -107,7 +107,9 @@ class Worker(Service):
             room=self._room,
         )
         serve = configuration.serve
-        self.server = Server(application(self.families, self.unready), serve.host, serve.metrics_port, PORT_SETTING)
+        self.server = Server(
+            application(self.families, self.unready, self._standing), serve.host, serve.metrics_port, PORT_SETTING
+        )
         self.app.add_dependency(self)
 
     # ------------------------------------------------------------------------------------------------- starting, ending
@@ -290,6 +292,10 @@ class Worker(Service):
         if self.app.in_recovery or behind:
             return f"partitions {behind} are not caught up" if behind else "checkpoints are being read"
         return None
+
+    def _standing(self) -> tuple[bool, int, frozenset[int]]:
+        """What figures rest upon: whether the lease holds, in which generation, and which partitions may be shown."""
+        return self.app.lease.holds(), self.app.generation, frozenset(self.deliveries.exposed())
 
     def families(self, queue: str | None) -> Families:
         """The samples of now: of one queue, or of everything."""

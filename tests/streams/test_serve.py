@@ -89,6 +89,23 @@ async def test_scrapes_at_the_same_time_share_one_text() -> None:
     await server.stop()
 
 
+@pytest.mark.parametrize("query", ["", "?queue=sales"])
+async def test_samples_whose_ground_was_lost_while_the_text_was_made_are_taken_anew(query: str) -> None:
+    """A process that was paused in the middle of a scrape must not tell of partitions that are another worker's by now."""
+    told = Told()
+    grounds = iter([(True, 7), (False, 7), (False, 7), (False, 7)])
+    server = Server(application(told.families, told.unready, lambda: next(grounds)), HOST, 0, "--metrics-port")
+    await server.start()
+    async with (
+        aiohttp.ClientSession(f"http://{HOST}:{server.port}") as session,
+        session.get(f"/metrics{query}") as answer,
+    ):
+        assert answer.status == 200
+    await server.stop()
+    assert len(told.asked) == 2
+    assert list(grounds) == []
+
+
 async def test_healthy_is_not_ready() -> None:
     """/healthz says that the process answers; /readyz says whether its figures are whole, and why not."""
     told = Told()

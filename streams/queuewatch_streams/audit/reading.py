@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -126,7 +126,9 @@ async def connected(kafka: KafkaSettings) -> AsyncIterator[Reader]:
     except KafkaError as error:
         raise KafkaTrouble(f"Kafka at {kafka.brokers} did not do as asked: {described(error)}") from error
     finally:
-        await consumer.stop()
+        # aiokafka may swallow its own cancelling right after an assignment and then wait for ever; a second one gets through.
+        with suppress(TimeoutError):
+            await asyncio.wait_for(consumer.stop(), 5)
 
 
 async def committed_offsets(configuration: Configuration, partitions: int) -> dict[int, int] | None:
