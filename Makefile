@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 .PHONY: help install demo test chaos chaos-short chaos-planted bench lint format generate lock clean
 
 help:            ## These lines.
-	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST) | column -t -s ':'
+	@sed -n 's/^\([a-z-]*\):.*## */\1|/p' $(MAKEFILE_LIST) | column -t -s '|'
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
