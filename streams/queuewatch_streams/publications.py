@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from queuewatch_schemas.config import ROLLING_SECONDS, ResolvedQueue
-from queuewatch_schemas.records import VERSION
+from queuewatch_schemas.records import VERSION, interval_key
 from queuewatch_streams.core.calendar import SECOND, to_datetime
 from queuewatch_streams.core.figures import (
     ChannelFigures,
@@ -176,8 +176,7 @@ def interval(partition: Partition, closed: Closed, settings: ResolvedQueue) -> t
             if level.level.name in definitions
         },
     }
-    key = orjson.dumps([closed.queue, closed.channel, start], option=_OPTIONS)
-    return key, orjson.dumps(record, option=_OPTIONS)
+    return interval_key(closed.queue, closed.channel, start), orjson.dumps(record, option=_OPTIONS)
 
 
 def news(partition: Partition, owner: str, *, ready: bool, now: int) -> tuple[bytes, bytes]:

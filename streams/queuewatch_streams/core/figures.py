@@ -9,18 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
-from typing import Final
 
 from queuewatch_schemas.config import ROLLING_SECONDS, Attribution, WaitClock
+from queuewatch_schemas.metrics import BOUNDED_WINDOWS
 from queuewatch_streams.core.calendar import MINUTE, SECOND, business_day, interval_start
 from queuewatch_streams.core.policy import Policy
 from queuewatch_streams.core.queue import Channel, Queue
 from queuewatch_streams.core.service_level import Level, Pending, bounds, ratio
 from queuewatch_streams.core.visit import counts, started
 from queuewatch_streams.core.windows import TEN_SECONDS, Cell
-
-BOUNDED: Final = ("interval", "day")
-"""The windows for which bounds are told: those that wait can still change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +120,7 @@ def channel_figures(queue: Queue, channel: Channel, now: int) -> ChannelFigures:
     for window in policy.windows:
         start, end = window_bounds(window, now, policy)
         windows[window] = window_figures(
-            channel, policy, start, end, now, rolling=window in ROLLING_SECONDS, bounded=window in BOUNDED
+            channel, policy, start, end, now, rolling=window in ROLLING_SECONDS, bounded=window in BOUNDED_WINDOWS
         )
     waiting = bisect_right(channel.waiting, now)
     return ChannelFigures(

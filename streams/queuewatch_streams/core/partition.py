@@ -130,7 +130,6 @@ class Partition:
         self._writing: dict[str, Pending] = {}  # encoded, not yet acknowledged
         self.changed: set[str] = set()
         """Queues that changed since somebody last took this set."""
-        self.topic_id: str | None = None
         self._true_up_to: dict[str, int] = {}
         self._grace = int(configuration.timing.grace_seconds * SECOND)
         self._ahead = int(configuration.timing.ahead_tolerance_seconds * SECOND)
@@ -188,7 +187,6 @@ class Partition:
         self.next_offset = payload["resume_at"]
         self.log_time = payload["log_time"]
         self.newest_event = payload["newest_event"]
-        self.topic_id = payload["topic_id"]
         self.counts = {tuple(key): amount for *key, amount in payload["counts"]}
         self._repeated_gone = payload["repeated_gone"]
         self.sources = {name: Source(*each) for name, each in payload["sources"].items()}
@@ -228,7 +226,6 @@ class Partition:
                 "resume_at": first.offset,
                 "log_time": first.log_time,
                 "newest_event": self.newest_event,
-                "topic_id": self.topic_id,
                 "counts": sorted([*key, amount] for key, amount in self.counts.items() if key != ("duplicates",)),
                 "repeated_gone": self._repeated_gone,
                 "sources": {

@@ -6,7 +6,7 @@ known, and never go down; corrections are counted in revisions, so total - revis
 
 What a queue holds is bounded: visits that wait; visits in talk or in after-call work up to a maximum; closed ones for the
 grace period, so that late events find them; evicted ones for a day.  Every such rule runs on log time, which is handed in
-with each event; what is due is expired before the event is folded, so that a replay decides the same.
+with each event; a visit that is due is let go before an event for it is folded, so that a replay decides the same.
 """
 
 from __future__ import annotations
