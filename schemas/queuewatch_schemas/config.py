@@ -31,7 +31,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from queuewatch_schemas.events import queue_name
+from queuewatch_schemas.names import queue_name
 
 HOUR: Final = 3600
 DAY: Final = 86_400

@@ -1,23 +1,24 @@
 """What a call event is, and why one is refused.
 
-Events are CloudEvents 1.0 in JSON structured mode.  `parse` reads one from bytes into a plain dict of the type `Event`;
+Events are CloudEvents 1.0 in JSON structured mode.  `parse` reads one from bytes into an `Event`;
 whatever it cannot read it refuses with a `Rejected` that carries a short reason (a metric label) and a sentence for people.
 Unknown extra fields are allowed: in `data` they are kept, in the envelope dropped.
 """
 
-import unicodedata
-from datetime import datetime
 from enum import StrEnum
-from functools import lru_cache
-from typing import Annotated, Any, Final, Literal, NotRequired, get_args, get_type_hints
+from typing import Annotated, Any, Final, Literal, NotRequired, get_args, get_origin, get_type_hints
 
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
+from queuewatch_schemas import plain
+from queuewatch_schemas.names import MAXIMUM_NAME, MAXIMUM_QUEUE_BYTES, queue_name
+from queuewatch_schemas.plain import Event
+from queuewatch_schemas.times import TIME_PATTERN, instant
+
 TYPE_PREFIX: Final = "queuewatch."
 MAXIMUM_EVENT_BYTES: Final = 4 * 1024 * 1024
 """Room for a snapshot of some 40,000 waiting callers; anything larger is no event."""
-MAXIMUM_QUEUE_BYTES: Final = 200
 
 
 class Reason(StrEnum):
@@ -49,56 +50,6 @@ class Rejected(ValueError):
         self.detail = detail
 
 
-@lru_cache(maxsize=65_536)
-def queue_name(name: str) -> str:
-    """The name itself if it may name a queue: NFC, without outer blanks or control characters, 1 to 200 bytes of UTF-8.
-
-    Raises ValueError with the fault in words.  Cached, since every event names a queue and few queues exist.
-    """
-    if not name:
-        raise ValueError("the queue's name is empty")
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError:
-        raise ValueError("the queue's name holds a lone surrogate, which is no character") from None
-    if size > MAXIMUM_QUEUE_BYTES:
-        raise ValueError(f"the queue's name has {size} bytes, {MAXIMUM_QUEUE_BYTES} are allowed")
-    if name != name.strip():
-        raise ValueError(f"the queue's name {name!r} has blanks at its ends")
-    if any(unicodedata.category(character) == "Cc" for character in name):
-        raise ValueError(f"the queue's name {name!r} holds a control character")
-    if not unicodedata.is_normalized("NFC", name):
-        raise ValueError(f"the queue's name {name!r} is not in Unicode's composed form (NFC)")
-    return name
-
-
-_EPOCH = datetime(1970, 1, 1)
-_TIME_PATTERN = r"^[0-9]{4}(-[0-9]{2}){2}[Tt ][0-9]{2}(:[0-9]{2}){2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})$"
-
-
-@lru_cache(maxsize=1024)
-def _offset_microseconds(zone: str) -> int:
-    if zone in ("Z", "z"):
-        return 0
-    hours, minutes = int(zone[1:3]), int(zone[4:6])
-    if hours > 23 or minutes > 59:
-        raise ValueError(f"offset {zone} is beyond a day")
-    return (hours * 3600 + minutes * 60) * (-1_000_000 if zone[0] == "-" else 1_000_000)
-
-
-def instant(text: str) -> int:
-    """An RFC 3339 time with its offset, as microseconds since the epoch; finer digits are cut off.
-
-    Raises ValueError where it is none.  Split by hand, since an aware datetime's own arithmetic takes twice as long.
-    """
-    cut = -1 if text[-1] in "Zz" else -6
-    local = datetime.fromisoformat(text[:cut])
-    if not 1900 <= local.year < 3000:  # at the calendar's very ends it could not be told in another time zone
-        raise ValueError(f"the year {local.year} is not one of 1900 to 2999")
-    since = local - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds - _offset_microseconds(text[cut:])
-
-
 def _moment(text: str) -> str:
     instant(text)
     return text
@@ -106,9 +57,9 @@ def _moment(text: str) -> str:
 
 _STRICT = ConfigDict(strict=True)
 _OPEN = ConfigDict(strict=True, extra="allow")
-_DATE_TIME = {"type": "string", "format": "date-time", "pattern": _TIME_PATTERN}
+_DATE_TIME = {"type": "string", "format": "date-time", "pattern": TIME_PATTERN}
 
-Moment = Annotated[str, Field(pattern=_TIME_PATTERN), AfterValidator(_moment), WithJsonSchema(_DATE_TIME)]
+Moment = Annotated[str, Field(pattern=TIME_PATTERN), AfterValidator(_moment), WithJsonSchema(_DATE_TIME)]
 """An RFC 3339 time with its offset, checked but kept as the text it came as."""
 QueueName = Annotated[
     str,
@@ -117,21 +68,22 @@ QueueName = Annotated[
         {
             "type": "string",
             "minLength": 1,
-            "maxLength": 200,
+            "maxLength": MAXIMUM_QUEUE_BYTES,
             "description": "The queue: NFC, trimmed, at most 200 bytes of UTF-8, without control characters.",
         }
     ),
 ]
-Name = Annotated[str, Field(min_length=1, max_length=1024)]
+Name = Annotated[str, Field(min_length=1, max_length=MAXIMUM_NAME)]
+Opaque = Annotated[str, Field(max_length=MAXIMUM_NAME, description="Opaque; never a telephone number.")]
 VisitNumber = Annotated[
-    int, Field(ge=1, le=1_000_000, description="The n-th stay of this call in this queue; 1 if absent.")
+    int, Field(ge=1, le=plain.MAXIMUM_VISIT, description="The n-th stay of this call in this queue; 1 if absent.")
 ]
 Channel = Annotated[
     str,
     Field(
         min_length=1,
-        max_length=40,
-        pattern=r"^[a-z][a-z0-9_-]*$",
+        max_length=plain.MAXIMUM_CHANNEL,
+        pattern=plain.CHANNEL_PATTERN,
         description='"voice" if absent; "callback" waits only from `due`.',
     ),
 ]
@@ -175,7 +127,7 @@ class QueuedData(_VisitData):
     channel: NotRequired[Channel]
     priority: NotRequired[int]
     skills: NotRequired[list[Name]]
-    customer: NotRequired[Annotated[str, Field(max_length=1024, description="Opaque; never a telephone number.")]]
+    customer: NotRequired[Opaque]
     via: NotRequired[Via]
     from_queue: NotRequired[str]
     entered: NotRequired[Annotated[Moment, Field(description="When the call first entered any queue.")]]
@@ -334,7 +286,7 @@ class Envelope(TypedDict):
     source: Annotated[Name, Field(description="The connector that sent it, e.g. urn:pbx:1.")]
     time: Annotated[
         str,
-        Field(pattern=_TIME_PATTERN),
+        Field(pattern=TIME_PATTERN),
         WithJsonSchema(_DATE_TIME | {"description": "When it happened, RFC 3339 with offset."}),
     ]
     datacontenttype: NotRequired[Literal["application/json"]]
@@ -460,7 +412,7 @@ class SourceHeartbeat(Envelope):
     data: HeartbeatData
 
 
-Event = Annotated[
+AnyEvent = Annotated[
     CallQueued
     | CallRefused
     | CallRinging
@@ -481,32 +433,63 @@ Event = Annotated[
     | SourceHeartbeat,
     Field(discriminator="type"),
 ]
-EVENT: Final[TypeAdapter[Any]] = TypeAdapter(Event)
+EVENT: Final[TypeAdapter[Any]] = TypeAdapter(AnyEvent)
 EVENT_TYPES: Final[dict[str, type]] = {
-    get_args(get_type_hints(model)["type"])[0]: model for model in get_args(get_args(Event)[0])
+    get_args(get_type_hints(model)["type"])[0]: model for model in get_args(get_args(AnyEvent)[0])
 }
 """Every event type's full name and its model."""
 
-_validate = EVENT.validate_json
+_validate = EVENT.validator.validate_json  # the adapter's own method would only pass this on
+_PLAIN: Final = (
+    (QueueName, plain.QUEUE),
+    (Name, plain.NAME),
+    (str, plain.TEXT),
+    (Opaque, plain.OPAQUE),
+    (int, plain.INTEGER),
+    (VisitNumber, plain.VISIT),
+    (Channel, plain.CHANNEL),
+)
 
 
-def parse(value: bytes) -> dict[str, Any]:
-    """One event as a plain dict, as it came but for `at`: its `time` in microseconds since the epoch.
+def _form(data: Any) -> plain.Form:
+    """Which fields of a type's data can be judged at a glance; the others make an event one for the schema."""
+    fields: dict[str, int] = {}
+    words: dict[str, frozenset[str]] = {}
+    for name, hint in get_type_hints(data, include_extras=True).items():
+        inner = get_args(hint)[0] if get_origin(hint) is NotRequired else hint
+        if get_origin(inner) is Literal:
+            words[name] = frozenset(get_args(inner))
+        else:
+            fields.update((name, code) for each, code in _PLAIN if each == inner)
+    return plain.Form(fields, words, data.__required_keys__)
+
+
+FORMS: Final = {
+    kind: _form(get_type_hints(model)["data"])
+    for kind, model in EVENT_TYPES.items()
+    if kind.startswith("queuewatch.call.")
+}
+"""What is plain, by event type: read without the schema, see `plain`."""
+
+
+def parse(value: bytes) -> Event:
+    """One event from its bytes.
 
     Raises Rejected with the reason: too large, not UTF-8, unreadable JSON, unknown type, missing or wrong field, bad name
     of a queue.
     """
     if len(value) > MAXIMUM_EVENT_BYTES:
         raise Rejected(Reason.TOO_LARGE, f"the event has {len(value)} bytes, {MAXIMUM_EVENT_BYTES} are allowed")
+    if (read := plain.read_plain(value, FORMS)) is not None:
+        return read
     try:
         event: dict[str, Any] = _validate(value)
     except ValidationError as error:
         raise _rejection(value, error) from None
     try:
-        event["at"] = instant(event["time"])
+        return Event(event["type"], event["source"], event["subject"], event["time"], event["data"])
     except ValueError as error:
         raise Rejected(Reason.WRONG_FIELD, f"time: {event['time']!r} is no time: {error}") from None
-    return event
 
 
 def _rejection(value: bytes, error: ValidationError) -> Rejected:

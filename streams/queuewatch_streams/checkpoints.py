@@ -22,6 +22,7 @@ import asyncio
 import itertools
 import logging
 import math
+import time
 import zlib
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -36,12 +37,17 @@ __all__ = ["CheckpointFailed", "Checkpoints", "Partition"]
 
 log = logging.getLogger(__name__)
 
+#: Seconds of encoding after which others have their turn.
+AT_A_TIME = 0.003
 #: The header that says up to which source offset a tombstone is true; a record says so itself.
 UP_TO = "up-to"
 
 
 class Partition(Protocol):
     """What is kept of a partition, as far as delivery and checkpoints see it.  `core.partition` is the real one."""
+
+    topic_ids: tuple[str | None, str | None]
+    """Of source and changelog, when the partition was taken up; a part of the partition's own record."""
 
     @property
     def number(self) -> int:
@@ -59,7 +65,7 @@ class Partition(Protocol):
     def dirty(self) -> Mapping[str, Any]:
         """Queue -> (first unwritten offset, …), in the order of these offsets."""
 
-    def fold(self, records: Sequence[Any], /) -> Any:
+    def fold(self, records: Iterable[Any], /) -> Any:
         """Fold records in offset order; what comes back goes to the worker."""
 
     def encode_queue(self, queue: str, /) -> bytes | None:
@@ -221,6 +227,11 @@ class Checkpoints(Generic[P]):
 
     # Writing
 
+    @property
+    def busy(self) -> bool:
+        """Whether records are being written at this moment."""
+        return self._busy.locked()
+
     async def run(self) -> None:
         """Write what is due, every ``tick``, for as long as the worker runs.  Raises `CheckpointFailed`."""
         while not self._app.should_stop:
@@ -241,18 +252,16 @@ class Checkpoints(Generic[P]):
 
     async def write_all(self, within: float) -> bool:
         """Write every changed record, and commit, within these seconds and the lease.  False when that was not possible."""
-        within = min(within, self._app.lease.left())
+        owned = list(self._owned.values())
         try:
-            async with asyncio.timeout(within):
+            async with asyncio.timeout(min(within, self._app.lease.left())):
                 async with self._busy:
-                    owned = list(self._owned.values())
                     await self._checkpoint(
                         [(p, b, list(p.dirty), p.next_offset != b.own_up_to or bool(p.dirty)) for p, b in owned]
                     )
         except TimeoutError:
-            log.warning("the last checkpoint was not finished within %.1f s; what it lacks is replayed", within)
             return False
-        return True
+        return all(not partition.dirty and books.own_up_to == partition.next_offset for partition, books in owned)
 
     def _due(self, partition: P, books: _Books, slots: set[int], replay: int) -> tuple[list[str], bool]:
         """The queues whose record is due, and whether the partition's own is."""
@@ -291,33 +300,36 @@ class Checkpoints(Generic[P]):
         )
 
     async def _checkpoint(self, work: list[tuple[P, _Books, list[str], bool]]) -> None:
-        for partition, books, queues, _ in work:
-            for first in range(0, len(queues), self._slice):
-                if not self._may_write(partition):
-                    return
-                await self._write_queues(partition, books, queues[first : first + self._slice])
+        # One slice takes queues of all partitions: each has to wait for two answers, whatever is in it.
+        due = [(partition, books, queue) for partition, books, queues, _ in work for queue in queues]
+        for first in range(0, len(due), self._slice):
+            await self._write_queues(due[first : first + self._slice])
         await self._write_own([(partition, books) for partition, books, _, own in work if own])
 
-    async def _write_queues(self, partition: P, books: _Books, queues: Sequence[str]) -> None:
-        encoded: list[tuple[str, int, bytes | None]] = []
-        for n, queue in enumerate(queues, start=1):
-            encoded.append((queue, partition.next_offset, partition.encode_queue(queue)))
-            if n % 8 == 0:
+    async def _write_queues(self, due: Sequence[tuple[P, _Books, str]]) -> None:
+        encoded: list[tuple[P, _Books, str, int, bytes | None]] = []
+        began = time.monotonic()
+        for partition, books, queue in due:
+            if not self._may_write(partition):
+                continue
+            encoded.append((partition, books, queue, partition.next_offset, partition.encode_queue(queue)))
+            if time.monotonic() - began >= AT_A_TIME:
                 await asyncio.sleep(0)  # let deliveries and scrapes in
+                began = time.monotonic()
+        if not encoded:
+            return
         if self._before_commit is not None:
             await self._before_commit()  # a record that says "this interval is told" must not be ahead of its telling
-        sent: list[tuple[str, int, bytes | None]] = []
-        acknowledgements: list[Awaitable[Any]] = []
-        for queue, up_to, value in encoded:
+        sent: list[tuple[P, _Books, str, int, bytes | None, Awaitable[Any]]] = []
+        for partition, books, queue, up_to, value in encoded:
             acknowledged = None
             if self._may_write(partition):
                 acknowledged = await self._send(partition.number, f"{partition.number}/{queue}", value, up_to)
             if acknowledged is None:
                 partition.unwritten(queue)
                 continue
-            sent.append((queue, up_to, value))
-            acknowledgements.append(acknowledged)
-        for (queue, up_to, value), acknowledged in zip(sent, acknowledgements, strict=True):
+            sent.append((partition, books, queue, up_to, value, acknowledged))
+        for partition, books, queue, up_to, value, acknowledged in sent:
             if not await self._acknowledged(partition.number, queue, acknowledged):
                 partition.unwritten(queue)
                 continue

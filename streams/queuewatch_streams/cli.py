@@ -16,8 +16,9 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from datetime import datetime
 from functools import wraps
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import click
@@ -30,6 +31,8 @@ from queuewatch_streams.kafka import KafkaTrouble
 R = TypeVar("R")
 SHOWN = 20
 """Refused lines that are told one by one."""
+COMMANDS: Final = "queuewatch.commands"
+"""The group of entry points under which packages that are not to be imported here bring commands of their own."""
 
 
 class Trouble(click.ClickException):
@@ -132,7 +135,23 @@ def _async(work: Coroutine[Any, Any, R]) -> R:
         sys.exit(130)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+class Commands(click.Group):
+    """The commands here, and those that other packages of this distribution bring, which are imported when asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of all of them."""
+        return sorted({*super().list_commands(ctx), *entry_points(group=COMMANDS).names})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command, if there is one."""
+        found = super().get_command(ctx, cmd_name)
+        if found is None:
+            for brought in entry_points(group=COMMANDS, name=cmd_name):
+                found = cast(click.Command, brought.load())
+        return found
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="queuewatch")
 @click.option("-v", "--verbose", is_flag=True, help="Say more on standard error.")
 def main(verbose: bool) -> None:
@@ -325,7 +344,8 @@ def worker(configuration: Configuration, clock: str, data_folder: Path | None, c
     queuewatch worker --config queuewatch.toml
     queuewatch worker --clock events          # a history that was published with --history
     """
-    from queuewatch_streams.delivery import FaustChanged, NoTopic
+    from queuewatch_streams.accelerator import Stale
+    from queuewatch_streams.delivery import FaustChanged
     from queuewatch_streams.serve import PortTaken
     from queuewatch_streams.topics import ensure
     from queuewatch_streams.worker import run
@@ -343,7 +363,7 @@ def worker(configuration: Configuration, clock: str, data_folder: Path | None, c
     try:
         with tempfile.TemporaryDirectory(prefix="queuewatch-") as scratch:
             sys.exit(run(configuration, Clock(clock), data_folder or Path(scratch), loglevel=level))
-    except (KafkaTrouble, ConfigurationError, FaustChanged, NoTopic, PortTaken) as error:
+    except (KafkaTrouble, ConfigurationError, FaustChanged, PortTaken, Stale) as error:
         raise Trouble(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(130)

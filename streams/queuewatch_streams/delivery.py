@@ -10,9 +10,12 @@ Faust hands an agent one message at a time and keeps the books of offsets by its
   never be taken for one that came after it, and one that got lost on the way (Faust clears its queues when a rebalance
   ends) leaves a hole in the numbers.  Holes in the *offsets* mean nothing: markers, aborted transactions and compaction
   make them.
+- **Resets.**  Where the broker does not have the offset that was asked for, aiokafka goes to the earliest by itself.  That
+  is told by a delivery without records, so that retention and a topic made anew are no mere holes.
 - **Where to begin** is asked of the `Reader` once the changelog has been read; Faust's own bookkeeping of read and
   acknowledged offsets is kept out of the way.
 - **Commits** are sent once, by the generation that made them, and never retried across a rebalance.
+- **The way out** is bounded in time, whether or not the broker answers: a worker that was told to stop ends.
 - **The changelog** is read in whole fetches too, always from its beginning, and written through a `ChangelogWriter` that
   belongs to one assignment and dies with it.
 
@@ -28,7 +31,7 @@ import inspect
 import itertools
 import logging
 import tempfile
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -36,11 +39,12 @@ from typing import Any, NamedTuple, Protocol, cast
 
 import aiokafka
 import faust
-from aiokafka import errors
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka import AIOKafkaClient, errors
 from aiokafka.consumer.fetcher import Fetcher, FetchResult, PartitionRecords
 from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.subscription_state import TopicPartitionState
 from aiokafka.producer.sender import Sender
+from aiokafka.protocol.api import Request, RequestStruct
 from aiokafka.protocol.group import HeartbeatRequest, SyncGroupRequest
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.app import base as faust_app
@@ -53,6 +57,7 @@ from mode.utils import queues as mode_queues
 from yarl import URL
 
 from queuewatch_streams.core.partition import Record
+from queuewatch_streams.kafka import topic_id
 from queuewatch_streams.lease import Lease
 
 __all__ = [
@@ -60,16 +65,16 @@ __all__ = [
     "Delivery",
     "FaustChanged",
     "FetchApp",
-    "NoTopic",
     "Progress",
     "Reader",
     "Record",
     "Settings",
     "Span",
+    "TopicIds",
     "WriterEnded",
     "build_app",
     "check_faust",
-    "wait_for_topics",
+    "within",
 ]
 
 log = logging.getLogger(__name__)
@@ -79,11 +84,16 @@ MEBIBYTE = 1 << 20
 LARGEST_RECORD = 16 * MEBIBYTE
 
 
+#: Seconds that each step on the way out may take: a broker that is away must not keep a worker that was told to stop.
+LAST_WORDS = 3.0
+
+
 class Delivery:
     """Some records of one partition, in offset order, as one fetch brought them.
 
     ``run`` tells which seek they follow, ``number`` their place in it (from 1), ``begin`` the offset at which they begin,
-    ``end`` the one that is fetched next.
+    ``end`` the one that is fetched next.  One of the source without records says that the broker had nothing at the offset
+    that was to be fetched, and that the log is read on at ``begin``, its first.
     Whoever has folded it calls `release`: Faust may hold on to the message around it for a while.
     """
 
@@ -100,6 +110,14 @@ class Delivery:
         self.records = records
         self.end = end
         self.timestamp = records[-1].timestamp if records else 0
+
+    def taken(self) -> Iterator[Record]:
+        """The records, one after the other, each let go as soon as the next is asked for: its memory is the next event's."""
+        records = list(self.records)
+        self.records = ()
+        records.reverse()
+        while records:
+            yield records.pop()
 
     def release(self) -> None:
         """Let the payload go."""
@@ -121,6 +139,13 @@ class Span(NamedTuple):
     end: int
 
 
+class TopicIds(NamedTuple):
+    """What tells source and changelog from earlier topics of the same name; None where the broker tells no such ids."""
+
+    source: str | None = None
+    changelog: str | None = None
+
+
 class Progress(NamedTuple):
     """How far a partition has been fetched: run, number of the last delivery handed out, next offset, known end."""
 
@@ -139,7 +164,9 @@ class Reader(Protocol):
     def loaded(self, partition: int, records: Sequence[Record]) -> None:
         """These records lie in the changelog, in this order."""
 
-    async def assigned(self, spans: Mapping[int, Span], runs: Mapping[int, int]) -> Mapping[int, int]:
+    async def assigned(
+        self, spans: Mapping[int, Span], runs: Mapping[int, int], topic_ids: TopicIds
+    ) -> Mapping[int, int]:
         """The changelog is read: say per partition at which offset to begin.  Its deliveries will carry this run."""
 
     def deliver(self, delivery: Delivery) -> None:
@@ -175,9 +202,9 @@ class Settings:
     lease_margin: float | None = None
     group_instance_id: str | None = None
     credentials: Any = None
-    records_per_delivery: int = 2_000
-    records_per_fetch: int = 16_000
-    deliveries_queued: int = 8
+    records_per_delivery: int = 8_000
+    records_per_fetch: int = 8_000
+    deliveries_queued: int = 2
     fetch_size: int = MEBIBYTE
     compression: str | None = "lz4"
     idempotent: bool = True
@@ -198,10 +225,6 @@ class Settings:
 
 class FaustChanged(RuntimeError):
     """The installed Faust, mode or aiokafka is not the one that this module was written against."""
-
-
-class NoTopic(RuntimeError):
-    """A topic does not exist, or not with the partitions that are needed."""
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -265,7 +288,10 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
         self._size = app.settings.records_per_delivery
         self._lease = app.lease
         self._runs: dict[TopicPartition, tuple[int, int]] = {}  # run, number of the last delivery
+        self._resets: dict[TopicPartition, tuple[int, int]] = {}  # run, the offset that aiokafka went to by itself
         self.progress: dict[TopicPartition, Progress] = {}
+        #: Fetches begun: the loop asks for one when it has passed on all that the one before brought.
+        self.fetches = 0
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -279,6 +305,7 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
         await super().on_start()
         consumer = self._ensure_consumer()
         consumer._fetcher._records = _Fetched(self._whole)
+        self._watch_resets(consumer._fetcher)
         coordinator = consumer._coordinator
         send = coordinator._send_req
         lease = self._lease
@@ -296,18 +323,37 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
 
         coordinator._send_req = send_request
 
+    def _watch_resets(self, fetcher: Fetcher) -> None:
+        """Note where aiokafka goes on after a position that the broker does not have: no hole in the offsets tells it."""
+        update = fetcher._update_fetch_positions
+
+        async def update_fetch_positions(assignment: Any, node: int, tps: Iterable[Any]) -> Any:
+            tps = list(tps)
+            before = {tp: self._runs[tp] for tp in tps if tp in self._runs}
+            needs_wakeup = await update(assignment, node, tps)
+            # No await since a position was set: what is fetched from there has not been asked for yet.
+            for tp, run in before.items():
+                state = assignment.state_value(tp)
+                if state.has_valid_position and self._runs.get(tp) == run:  # no seek of ours came in between
+                    self._resets[tp] = run[0], state.position
+            return needs_wakeup
+
+        fetcher._update_fetch_positions = update_fetch_positions
+
     async def on_thread_stop(self) -> None:
         # A rebalance that begins while Faust stops waits for an answer of a loop that gives none any more: it hangs for ever.
         coordinator = self._consumer._coordinator if self._consumer is not None else None  # None before it has started
         coordination = coordinator._coordination_task if coordinator is not None else None
         if coordination is not None:
             coordination.cancel()
-            await asyncio.wait({coordination}, timeout=5.0)
-        await super().on_thread_stop()
+            await asyncio.wait({coordination}, timeout=LAST_WORDS)
+        # Leaving the group is a courtesy; a broker that does not answer would keep us for a whole request timeout.
+        await within(LAST_WORDS, super().on_thread_stop(), "the group was not told that this worker leaves")
 
     def forget_runs(self) -> None:
         """A new assignment: what is fetched before its first seek belongs to no run."""
         self._runs.clear()
+        self._resets.clear()
         self.progress.clear()
 
     async def _fetch_records(
@@ -315,6 +361,7 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
     ) -> Any:
         # Faust's set of active partitions is live, and aiokafka takes an empty one for "all": a fetch that waits through a
         # rebalance would bring what nobody has asked for yet, and Faust would throw it away.
+        self.fetches += 1
         wanted = set(active_partitions)
         if not wanted:
             return {}
@@ -332,10 +379,15 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
             state = assignment.state_value(tp)
             position = state._position
             run, number = self._runs.get(tp, (0, 0))
+            reset, begin = self._resets.get(tp, (0, 0))
+            if reset == run != 0 and tp.topic != self._changelog and tp in wanted:
+                del self._resets[tp]
+                number += 1
+                handed[tp] = [Delivery(tp.topic, tp.partition, run, number, (), begin, begin)]
             if tp in fetched:
                 deliveries = self._deliveries(tp, fetched[tp], run, number, position)
                 number += len(deliveries)
-                handed[tp] = deliveries
+                handed[tp] = [*handed.get(tp, ()), *deliveries]
             elif tp.topic == self._changelog and position is not None:
                 # Markers or emptied batches at the very end: without a word of them Faust's recovery would never end.
                 before = self.progress.get(tp)
@@ -385,6 +437,8 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
             if self._runs.get(tp, (0, 0))[0] == delivery.run and tp in consumer.assignment():
                 consumer.seek(tp, delivery.begin)
                 self._runs[tp] = delivery.run, delivery.number - 1
+                if not delivery.records:
+                    self._resets[tp] = delivery.run, delivery.begin
                 before = self.progress[tp]
                 self.progress[tp] = before._replace(number=delivery.number - 1, position=delivery.begin)
 
@@ -420,6 +474,23 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
         )
         offsets = {tp: at.offset for tp, at in committed.items() if at.offset >= 0}
         return {tp: Span(offsets.get(tp), earliest[tp], end[tp]) for tp in partitions}
+
+    async def topic_ids(self) -> TopicIds:
+        """The ids of source and changelog.  Raises `KafkaError` when no broker answers for a session timeout."""
+        return cast(TopicIds, await self.call_thread(self._topic_ids))
+
+    async def _topic_ids(self) -> TopicIds:
+        client, settings = self._ensure_consumer()._client, cast(FetchApp, self.app).settings
+        until = asyncio.get_running_loop().time() + settings.session_timeout
+        while True:
+            try:
+                return TopicIds(
+                    await topic_id(client, settings.source), await topic_id(client, settings.changelog_topic)
+                )
+            except errors.KafkaError:
+                if asyncio.get_running_loop().time() > until:
+                    raise
+                await asyncio.sleep(0.2)
 
     async def commit_once(self, generation: int, offsets: Mapping[Any, int], patience: float) -> bool:
         """Commit as that generation, or not at all.  False: it is over, or the coordinator did not answer in time."""
@@ -590,6 +661,24 @@ class WriterEnded(RuntimeError):
     """The assignment that these records belong to is over; they were not written."""
 
 
+async def within(seconds: float, step: Awaitable[Any], otherwise: str) -> bool:
+    """Take a step on the way out for so long at most; where it fails or does not end, say so and go on.
+
+    The step is left to itself then, for some of aiokafka's never end by being cancelled.
+    """
+    task = asyncio.ensure_future(step)
+    await asyncio.wait({task}, timeout=seconds)
+    if not task.done():
+        task.cancel()
+        log.warning("%s within %g s", otherwise, seconds)
+        return False
+    if task.cancelled() or (error := task.exception()) is None:
+        return not task.cancelled()
+    if not isinstance(error, WriterEnded | errors.KafkaError):
+        log.warning("%s: %r", otherwise, error)
+    return False
+
+
 class ChangelogWriter:
     """Writes the records of one assignment, and sends nothing once that assignment is over or the lease has run out.
 
@@ -636,10 +725,12 @@ class ChangelogWriter:
         """Hand a record over; the result resolves when the broker has acknowledged it, or raises."""
         if self._ended:
             raise WriterEnded("the assignment of this record is over")
-        return cast(
-            Awaitable[Any],
-            await self._producer.send(self._topic, value, key=key, partition=partition, headers=list(headers)),
+        acknowledged = await self._producer.send(
+            self._topic, value, key=key, partition=partition, headers=list(headers)
         )
+        # Who waits for it may be gone by then: the end of a worker is bounded in time.
+        acknowledged.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return cast(Awaitable[Any], acknowledged)
 
     def end(self) -> asyncio.Task[None]:
         """Send nothing from now on; what is under way fails with `WriterEnded`.  The task closes the connection."""
@@ -654,10 +745,8 @@ class ChangelogWriter:
         task = producer._sender.sender_task
         if task is not None:
             task.cancel()
-        try:
-            await asyncio.wait_for(producer.stop(), 5.0)
-        except (TimeoutError, WriterEnded, errors.KafkaError):
-            await producer.client.close()
+        if not await within(LAST_WORDS, producer.stop(), "the changelog's producer did not close in order"):
+            await within(LAST_WORDS, producer.client.close(), "its connections did not close either")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -703,11 +792,22 @@ class FetchApp(faust.App):
 
     @property
     def deliveries_waiting(self) -> bool:
-        """Whether deliveries are under way to the agent, or being folded."""
+        """Whether deliveries wait for the agent, or are being folded."""
         stream = self._stream
         return self._folding or stream is None or not stream.channel.queue.empty()
 
     _stream: Any = None
+
+    @property
+    def fetches(self) -> int:
+        """Fetches begun since the start; one begins when all that the one before brought has been passed on."""
+        thread = self._fetching
+        return thread.fetches if thread is not None else 0
+
+    async def topic_ids(self) -> TopicIds:
+        """The ids of source and changelog.  Raises `KafkaError` when no broker answers for a session timeout."""
+        thread = self._fetching
+        return await thread.topic_ids() if thread is not None else TopicIds()
 
     def new_run(self) -> int:
         """A number for a run that is going to begin."""
@@ -788,10 +888,11 @@ class FetchApp(faust.App):
         generation = self.generation
         ours = [tp for tp in self.consumer.assignment() if tp.topic == self.settings.source]
         spans = await thread.spans([self._source(tp.partition) for tp in ours])
+        topic_ids = await thread.topic_ids()
         runs = {tp.partition: next(_RUNS) for tp in ours}
         if generation != self.generation:
             return  # the next recovery does it
-        offsets = await self.reader.assigned({tp.partition: span for tp, span in spans.items()}, runs)
+        offsets = await self.reader.assigned({tp.partition: span for tp, span in spans.items()}, runs, topic_ids)
         if generation == self.generation:
             await thread.begin_runs({self._source(p): (offset, runs[p]) for p, offset in offsets.items()})
 
@@ -833,14 +934,19 @@ class FetchApp(faust.App):
 
     async def on_stop(self) -> None:
         """Write and commit while the partitions are still ours, then stop as Faust does."""
-        if self.reader is not None and not self.crashed:
-            try:
-                await self.reader.stopping()
-            except Exception:
-                log.exception("the last checkpoint could not be written; what it lacks is replayed at the next start")
-        await super().on_stop()
-        if self.writer is not None:
-            await self.writer.end()
+        # Whatever happens here: the services below must be told to stop too, or the consumer's thread lives on for ever.
+        try:
+            if self.reader is not None and not self.crashed:
+                try:
+                    await self.reader.stopping()
+                except Exception:
+                    log.exception(
+                        "the last checkpoint could not be written; what it lacks is replayed at the next start"
+                    )
+            if self.writer is not None:
+                await self.writer.end()
+        finally:
+            await within(2 * LAST_WORDS, super().on_stop(), "Faust's fetcher and producer did not stop in order")
 
 
 def build_app(settings: Settings) -> FetchApp:
@@ -900,41 +1006,6 @@ def build_app(settings: Settings) -> FetchApp:
     return app
 
 
-async def wait_for_topics(
-    settings: Settings,
-    client: Mapping[str, Any] | None = None,
-    *,
-    say: Callable[[str], None] = log.warning,
-    pause: float = 1.0,
-) -> int:
-    """Wait until source and changelog exist, and return the source's number of partitions.
-
-    Faust must not start before: it is assigned nothing then, and stays deaf when the topic appears.  ``client`` holds
-    further arguments for aiokafka's clients (security).  Raises `NoTopic` when the two differ in their partitions.
-    """
-    names = [settings.source, settings.changelog_topic]
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.brokers, **(client or {}))
-    await admin.start()
-    try:
-        for attempt in itertools.count():
-            present = set(await admin.list_topics())  # all topics: asking for one by name could create it
-            absent = [name for name in names if name not in present]
-            if not absent:
-                break
-            if attempt % 30 == 0:
-                say(f"waiting for topic {' and topic '.join(absent)}; `queuewatch topics create` makes them")
-            await asyncio.sleep(pause)
-        counts = {t["topic"]: len(t["partitions"]) for t in await admin.describe_topics(names)}
-    finally:
-        await admin.close()
-    if counts[names[0]] != counts[names[1]]:
-        raise NoTopic(
-            f"topic {names[0]} has {counts[names[0]]} partitions, its changelog {names[1]} has {counts[names[1]]}: they must"
-            " be equal; `queuewatch topics check` says more"
-        )
-    return counts[names[0]]
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # What all this was written against
 
@@ -975,7 +1046,13 @@ SOURCES: Mapping[str, tuple[Any, str]] = {
     "faust.app.base.App._on_partitions_assigned": (faust_app.App._on_partitions_assigned, "de932b7927db"),
     "faust.app.base.App._new_transport": (faust_app.App._new_transport, "42db531312dd"),
     "mode.utils.queues.FlowControlEvent": (mode_queues.FlowControlEvent, "1da8f905ab65"),
+    "aiokafka.client.AIOKafkaClient.send": (AIOKafkaClient.send, "246b277687d7"),
+    "aiokafka.protocol.api.Request": (Request, "1dc66f0574be"),
+    "aiokafka.protocol.api.RequestStruct": (RequestStruct, "0c94b7d19018"),
     "aiokafka.consumer.fetcher.Fetcher.fetched_records": (Fetcher.fetched_records, "be4348896b9b"),
+    "aiokafka.consumer.fetcher.Fetcher._update_fetch_positions": (Fetcher._update_fetch_positions, "d7774d8241dc"),
+    "aiokafka.consumer.fetcher.Fetcher._proc_fetch_request": (Fetcher._proc_fetch_request, "59bf948fff47"),
+    "aiokafka.consumer.subscription_state.TopicPartitionState": (TopicPartitionState, "2b83334afadf"),
     "aiokafka.consumer.fetcher.FetchResult": (FetchResult, "d7db13f06de8"),
     "aiokafka.consumer.fetcher.PartitionRecords": (PartitionRecords, "94aa0da0dbec"),
     "aiokafka.consumer.group_coordinator.GroupCoordinator": (GroupCoordinator, "3cc75f875a23"),

@@ -42,8 +42,11 @@ def commands() -> str:
 def _walk(command: click.Command, name: str) -> Iterator[tuple[str, click.Command]]:
     yield name, command
     if isinstance(command, click.Group):
-        for each in sorted(command.commands):
-            yield from _walk(command.commands[each], f"{name} {each}")
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            found = command.get_command(context, each)
+            assert found is not None, "a listed command is there"
+            yield from _walk(found, f"{name} {each}")
 
 
 def metrics() -> str:

@@ -10,13 +10,18 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from aiokafka import AIOKafkaClient
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, KafkaError
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Schema, TaggedFields
 
 from queuewatch_schemas.config import KafkaSettings
 from queuewatch_schemas.configuration_file import ConfigurationError
@@ -30,6 +35,7 @@ __all__ = [
     "password",
     "producer_settings",
     "tls_context",
+    "topic_id",
 ]
 
 log = logging.getLogger(__name__)
@@ -71,6 +77,8 @@ def producer_settings(kafka: KafkaSettings, *, idempotent: bool) -> dict[str, An
         "compression_type": None if kafka.compression == "none" else kafka.compression,
         "request_timeout_ms": round((kafka.request_timeout_seconds or kafka.session_timeout_seconds) * 1000),
         "max_request_size": MAXIMUM_MESSAGE_BYTES,
+        # A partition's batches go one after the other: of 16 KB each, a crowd of letters waits long.
+        "max_batch_size": 1 << 18,
     }
 
 
@@ -139,6 +147,100 @@ async def gives_producer_ids(settings: Mapping[str, Any]) -> bool:
         await client.close()
     # UNKNOWN_SERVER_ERROR, CLUSTER_AUTHORIZATION_FAILED; what else there is (a coordinator that loads) passes.
     return answer.error_code not in (-1, 31)
+
+
+class _Uuid(AbstractType[UUID]):  # type: ignore[misc]  # aiokafka ships no types
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(16))
+
+
+_TAGS = ("tags", TaggedFields)
+
+
+class _TopicIdsResponse(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32), ("host", CompactString()), ("port", Int32), ("rack", CompactString()), _TAGS
+            ),
+        ),
+        ("cluster_id", CompactString()),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString()),
+                ("topic_id", _Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition", Int32),
+                        ("leader", Int32),
+                        ("leader_epoch", Int32),
+                        ("replicas", CompactArray(Int32)),
+                        ("isr", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        _TAGS,
+                    ),
+                ),
+                ("authorized_operations", Int32),
+                _TAGS,
+            ),
+        ),
+        ("authorized_operations", Int32),
+        _TAGS,
+    )
+
+
+class _TopicIdsRequestV10(RequestStruct):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = _TopicIdsResponse
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", _Uuid), ("name", CompactString()), _TAGS)),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        _TAGS,
+    )
+
+
+class _TopicIdsRequest(Request[_TopicIdsRequestV10]):  # type: ignore[misc]
+    """Metadata version 10, the first that tells topic ids; aiokafka knows them up to 5."""
+
+    API_KEY = 3
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def build(self, request_struct_class: type[_TopicIdsRequestV10]) -> _TopicIdsRequestV10:
+        return request_struct_class([(UUID(int=0), self._topic, {})], False, False, False, {})
+
+
+async def topic_id(client: AIOKafkaClient, topic: str) -> str | None:
+    """What tells this topic from an earlier one of the same name; None where the brokers tell no such id.
+
+    :raises KafkaError: no broker answered.
+    """
+    try:
+        answer = await client.send(client.get_random_node(), _TopicIdsRequest(topic))
+    except (IncompatibleBrokerVersion, NotImplementedError):  # what aiokafka makes of a broker that is too old
+        return None
+    [(_, _, found, *_)] = answer.topics
+    return str(found) if found.int else None
 
 
 @asynccontextmanager

@@ -6,12 +6,13 @@ tests hold them against the models.  What is unknown is null, never 0.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import orjson
 
-from queuewatch_schemas.config import ROLLING_SECONDS, ResolvedQueue
+from queuewatch_schemas.config import ROLLING_SECONDS, Definition, Limits, ResolvedQueue
 from queuewatch_schemas.records import VERSION, interval_key
 from queuewatch_streams.core.calendar import SECOND, to_datetime
 from queuewatch_streams.core.figures import (
@@ -37,8 +38,16 @@ def snapshot(partition: Partition, name: str, settings: ResolvedQueue, now: int)
     queue.expire(partition.log_time)
     if partition.clock is Clock.EVENTS:
         now = partition.log_time
-    figures = {each: channel_figures(queue, channel, now) for each, channel in queue.channels.items()}
     up = source_up(partition, queue, now)
+    channels: dict[str, dict[str, Any]] = {}
+    callbacks: dict[str, Any] = _NOBODY
+    for each, channel in queue.channels.items():
+        figures = channel_figures(queue, channel, now)
+        if each == CALLBACK:
+            callbacks = _callbacks(figures, now)
+        else:
+            channels[each] = _channel(figures, now, balance_residual(channel))
+    limits, definitions = _encoded(settings.limits, settings.definitions)
     record = {
         "version": VERSION,
         "queue": name,
@@ -46,23 +55,28 @@ def snapshot(partition: Partition, name: str, settings: ResolvedQueue, now: int)
         "offset": partition.next_offset,
         "time": _moment(now),
         "log_time": _moment(partition.log_time),
-        "last_event_time": _moment(queue.last_event) if queue.last_event else None,
+        "last_event_time": to_datetime(queue.last_event) if queue.last_event else None,
         "name": settings.name,
         "group": settings.group,
         "site": settings.site,
         "time_zone": settings.time_zone,
         "open": is_open(queue, now),
         "source_up": all(up.values()) if up else None,
-        "limits": settings.limits.model_dump(),
-        "definitions": {each: definition.model_dump() for each, definition in settings.definitions},
-        "channels": {
-            each: _channel(told, now, balance_residual(queue.channels[each]))
-            for each, told in figures.items()
-            if each != CALLBACK
-        },
-        "callbacks": _callbacks(figures[CALLBACK], now) if CALLBACK in figures else _NOBODY,
+        "limits": limits,
+        "definitions": definitions,
+        "channels": channels,
+        "callbacks": callbacks,
     }
     return orjson.dumps(record, option=_OPTIONS)
+
+
+@lru_cache(maxsize=1024)
+def _encoded(
+    limits: Limits, definitions: tuple[tuple[str, Definition], ...]
+) -> tuple[orjson.Fragment, orjson.Fragment]:
+    """Settings as they stand in snapshots; many queues have the same."""
+    told = {each: definition.model_dump() for each, definition in definitions}
+    return orjson.Fragment(orjson.dumps(limits.model_dump())), orjson.Fragment(orjson.dumps(told))
 
 
 def _channel(figures: ChannelFigures, now: int, residual: int) -> dict[str, Any]:
@@ -126,7 +140,9 @@ def interval(partition: Partition, closed: Closed, settings: ResolvedQueue) -> t
     of = figures.of
     definitions = dict(settings.definitions)
     start = _moment(figures.start)
-    reasons = {key.partition(":")[2]: count for key, count in figures.cell.items() if key.startswith("diverted:")}
+    reasons = {
+        key.partition(":")[2]: count for key, count in figures.cell.told().items() if key.startswith("diverted:")
+    }
     outcomes = {
         "answered": of("answered"),
         "abandoned": of("abandoned"),
@@ -157,7 +173,7 @@ def interval(partition: Partition, closed: Closed, settings: ResolvedQueue) -> t
             "diverted": of("done:diverted"),
             "diverted_by": {
                 key.removeprefix("done:diverted:"): count
-                for key, count in figures.cell.items()
+                for key, count in figures.cell.told().items()
                 if key.startswith("done:diverted:")
             },
             "evicted": of("done:evicted"),
@@ -195,5 +211,7 @@ def news(partition: Partition, owner: str, *, ready: bool, now: int) -> tuple[by
     return b"\0%d" % partition.number, orjson.dumps(record, option=_OPTIONS)
 
 
+@lru_cache(maxsize=1024)
 def _moment(at: int) -> datetime:
-    return to_datetime(at).astimezone(UTC)
+    """The instant as records have it; many of one time share `now`, log time and the starts of windows."""
+    return to_datetime(at)

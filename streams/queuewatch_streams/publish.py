@@ -32,7 +32,8 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from queuewatch_schemas.config import Configuration
-from queuewatch_schemas.events import TYPE_PREFIX, instant
+from queuewatch_schemas.events import TYPE_PREFIX
+from queuewatch_schemas.times import instant
 from queuewatch_schemas.topics import MAXIMUM_MESSAGE_BYTES, partition_for
 from queuewatch_streams.kafka import KafkaTrouble, client_settings, described, gives_producer_ids, producer_settings
 from queuewatch_streams.topics import TopicTrouble, partition_counts
@@ -42,8 +43,6 @@ __all__ = ["Published", "Unaddressed", "UnreadableFile", "address", "publish", "
 log = logging.getLogger(__name__)
 
 CHUNK_BYTES = 256 * 1024
-BATCH_BYTES = 256 * 1024
-"""Uncompressed size of a record batch; only a single longer line makes a larger one."""
 LINGER_SECONDS = 0.05
 """After so long without a further line what is packed is sent: a pipe's last line must not wait for the next."""
 
@@ -197,7 +196,6 @@ async def publish(
         producer = AIOKafkaProducer(
             **settings,
             **producer_settings(configuration.kafka, idempotent=idempotent),
-            max_batch_size=BATCH_BYTES,
         )
         try:
             await producer.start()

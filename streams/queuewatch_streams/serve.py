@@ -1,6 +1,6 @@
 """What a worker answers over HTTP: /metrics, /healthz and /readyz, on loopback unless told otherwise.
 
-Samples are taken on the event loop, the text is made in a thread; scrapes that come while one is being made share it.
+Figures are gathered and sent in slices, so that folding goes on meanwhile; scrapes that come while one is gathered share it.
 """
 
 from __future__ import annotations
@@ -10,15 +10,13 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
-from functools import partial
-from typing import Final, cast
+from collections.abc import Awaitable, Callable
+from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 
-from queuewatch_streams.exporter import Families
+from queuewatch_streams.exporter import Exposition
+from queuewatch_streams.pace import Pace
 
 __all__ = ["PortTaken", "Server", "application"]
 
@@ -37,44 +35,59 @@ def _taken(host: str, port: int, setting: str, error: OSError) -> PortTaken:
 
 
 SHARED_FOR: Final = 1.0
-"""Seconds for which a rendering that is under way is shared with scrapes that come later."""
+"""Seconds for which what is being gathered is shared with scrapes that come later."""
 
 
 def application(
-    families: Callable[[str | None], Families],
+    figures: Callable[[str | None], Awaitable[Exposition]],
     unready: Callable[[], str | None],
     standing: Callable[[], object] = lambda: None,
 ) -> web.Application:
     """The routes.
 
-    `families(queue)` tells the samples of now, of one queue or (None) of all; `unready()` says why the worker is not ready,
-    or None when it is.  `standing()` is what the samples rest upon (lease and generation): where it changed while the text
-    was made, as it does in a process that was paused, the samples are another worker's by now and are taken anew.
+    `figures(queue)` gathers the figures of now, of one queue or (None) of all; `unready()` says why the worker is not ready,
+    or None when it is.  `standing()` is what the figures rest upon (lease and generation): where it changed while they were
+    gathered, as it does in a process that was paused, they are another worker's by now and are gathered anew.
     """
-    under_way: dict[str, tuple[float, asyncio.Task[tuple[bytes, str]]]] = {}
+    under_way: tuple[float, asyncio.Task[Exposition]] | None = None
 
-    async def rendered(accept: str, queue: str | None) -> tuple[bytes, str]:
-        encode, content_type = choose_encoder(accept)
+    async def gathered(queue: str | None) -> Exposition:
         while True:
             before = standing()
-            # A collector that needs no registry of its own: the encoders ask for nothing but collect().
-            told = cast(CollectorRegistry, families(queue))
-            body = await asyncio.get_running_loop().run_in_executor(None, partial(encode, told))
+            told = await figures(queue)
             if standing() == before:
-                return body, content_type
+                return told
 
-    async def metrics(request: web.Request) -> web.Response:
-        accept, queue = request.headers.get("Accept", ""), request.query.get("queue")
-        if queue is not None:
-            body, content_type = await rendered(accept, queue)
-        else:
-            now = time.monotonic()
-            began, task = under_way.get(accept, (now, None))
-            if task is None or task.done() or now - began > SHARED_FOR:
-                task = asyncio.ensure_future(rendered(accept, None))
-                under_way[accept] = now, task
-            body, content_type = await asyncio.shield(task)
-        return web.Response(body=body, headers={"Content-Type": content_type})
+    def ended(task: asyncio.Task[Exposition]) -> None:
+        nonlocal under_way
+        if under_way is not None and under_way[1] is task:
+            under_way = None
+
+    async def shared() -> Exposition:
+        nonlocal under_way
+        now = time.monotonic()
+        if under_way is None or now - under_way[0] > SHARED_FOR:
+            under_way = now, asyncio.ensure_future(gathered(None))
+            under_way[1].add_done_callback(ended)
+        return await asyncio.shield(under_way[1])
+
+    async def metrics(request: web.Request) -> web.StreamResponse:
+        queue = request.query.get("queue")
+        told = await (shared() if queue is None else gathered(queue))
+        content_type, size, pieces = told.encoded(request.headers.get("Accept", ""))
+        response = web.StreamResponse(headers={"Content-Type": content_type})
+        response.content_length = size
+        pace = Pace()
+        try:
+            await response.prepare(request)
+            for piece in pieces:
+                await response.write(piece)
+                if pace.over():
+                    await pace.rest()
+            await response.write_eof()
+        except ConnectionError:
+            log.debug("a scraper went away before it had everything")
+        return response
 
     async def healthz(request: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})

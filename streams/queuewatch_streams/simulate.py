@@ -59,7 +59,6 @@ async def to_kafka(settings: Settings, configuration: Configuration, *, real_tim
         **client,
         **producer_settings(configuration.kafka, idempotent=await gives_producer_ids(client)),
         linger_ms=5 if real_time else 50,
-        max_batch_size=256 * 1024,
     )
     sent = 0
     await producer.start()

@@ -19,15 +19,26 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, for_code
 
 from queuewatch_schemas.config import Configuration, KafkaSettings
-from queuewatch_schemas.topics import MINIMUM_IN_SYNC, Role, Topic
+from queuewatch_schemas.topics import MAXIMUM_MESSAGE_BYTES, MINIMUM_IN_SYNC, Role, Topic
 from queuewatch_schemas.topics import topics as topics_of
 from queuewatch_streams.kafka import KafkaTrouble, administration, described
 
-__all__ = ["Difference", "Ensured", "TopicTrouble", "check", "ensure", "partition_counts", "wait_for_topic"]
+__all__ = [
+    "Difference",
+    "Ensured",
+    "TopicTrouble",
+    "check",
+    "check_limits",
+    "ensure",
+    "partition_counts",
+    "wait_for_topic",
+]
 
 log = logging.getLogger(__name__)
 
 ALREADY_EXISTS = 36
+_SET_ON_TOPIC = 1
+"""Kafka's code for a setting that is the topic's own."""
 SEEN_AFTER_SECONDS = 30.0
 """How long a topic that was created may take to appear in the brokers' metadata."""
 
@@ -112,6 +123,62 @@ async def check(configuration: Configuration, *, history: bool = False) -> list[
     """
     async with administration(configuration.kafka) as admin:
         return await _differences(admin, configuration, topics_of(configuration), history=history)
+
+
+async def check_limits(configuration: Configuration) -> None:
+    """Find the limits of topics and brokers that a record of the worker would run into one day.
+
+    What a broker does not tell is passed over.  A `replica.fetch.max.bytes` that is too small is only logged: copies are
+    fetched one large record at a time then.
+
+    :raises TopicTrouble: records would be refused; the text names each limit and the command that mends it.
+    :raises KafkaTrouble: no broker can be reached.
+    """
+    kafka, wanted = configuration.kafka, topics_of(configuration)
+    written: tuple[Role, ...] = ("changelog", "dead_letter", "queues", "intervals")
+    walls: list[str] = []
+    async with administration(kafka) as admin:
+        for name in (wanted[role].name for role in written):
+            found, of_broker = await _limit(admin, ConfigResourceType.TOPIC, name, "max.message.bytes")
+            if found is not None and found < MAXIMUM_MESSAGE_BYTES:
+                told = " (the broker's message.max.bytes, as the topic has none of its own)" if of_broker else ""
+                walls.append(
+                    f"max.message.bytes of {name} is {found}{told}, the largest record is {MAXIMUM_MESSAGE_BYTES}: "
+                    f"kafka-configs.sh --bootstrap-server {kafka.brokers} --alter --entity-type topics --entity-name {name}"
+                    f" --add-config max.message.bytes={MAXIMUM_MESSAGE_BYTES}"
+                )
+        there = await _listed(admin)
+        copies = max(len(each["replicas"]) for each in there[wanted["changelog"].name]["partitions"])
+        for broker in (str(each["node_id"]) for each in (await admin.describe_cluster())["brokers"]):
+            for limit in ("socket.request.max.bytes", "replica.fetch.max.bytes"):
+                found, _ = await _limit(admin, ConfigResourceType.BROKER, broker, limit)
+                if found is None or found >= MAXIMUM_MESSAGE_BYTES:
+                    continue
+                said = (
+                    f"{limit} of broker {broker} is {found}, the largest record is {MAXIMUM_MESSAGE_BYTES}: set it in the"
+                    " broker's server.properties and restart the broker"
+                )
+                if limit == "socket.request.max.bytes":
+                    walls.append(said)
+                elif copies > 1:
+                    log.warning("%s", said)
+    if walls:
+        raise TopicTrouble("records could not be written one day; nothing was started: " + "; ".join(walls))
+
+
+async def _limit(
+    admin: AIOKafkaAdminClient, kind: ConfigResourceType, name: str, limit: str
+) -> tuple[int | None, bool]:
+    """A limit in bytes, None where it is not told; and whether a topic has it from its broker."""
+    try:
+        # All settings, not only this: the embedded broker hangs up when some are named.
+        [answer] = await admin.describe_configs([ConfigResource(kind, name, None)])
+        for entry in answer.resources[0][4] or ():
+            if entry[0] == limit:
+                return int(entry[1]), entry[3] != _SET_ON_TOPIC
+    except (KafkaError, LookupError, TypeError, ValueError) as error:
+        log.warning("%s of %s is not told by the broker (%s)", limit, name, described(error))
+    return None, False
 
 
 async def partition_counts(kafka: KafkaSettings) -> dict[str, int]:

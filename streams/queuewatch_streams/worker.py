@@ -8,6 +8,7 @@ news of partitions and proposed evictions whenever they are due, since the next 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import socket
@@ -27,19 +28,21 @@ from mode import Service
 from queuewatch_schemas.config import Configuration, KafkaSettings
 from queuewatch_schemas.records import DeadLetter, letter_value
 from queuewatch_schemas.topics import TABLE, changelog_name, partition_for
+from queuewatch_streams import accelerator
 from queuewatch_streams.checkpoints import Checkpoints
 from queuewatch_streams.core.checkpoint import record_offset
 from queuewatch_streams.core.ghosts import AGAIN
 from queuewatch_streams.core.intervals import Closed
 from queuewatch_streams.core.partition import REKEYED_HEADER, Clock, Folded, Partition
 from queuewatch_streams.deliveries import Deliveries
-from queuewatch_streams.delivery import FetchApp, NoTopic, Settings, build_app, wait_for_topics
-from queuewatch_streams.exporter import Exporter, Families, Health
+from queuewatch_streams.delivery import LAST_WORDS, FetchApp, Settings, build_app, within
+from queuewatch_streams.exporter import Exporter, Exposition, Health
 from queuewatch_streams.kafka import client_settings, gives_producer_ids, password, producer_settings, tls_context
 from queuewatch_streams.outbox import Letter, Outbox
+from queuewatch_streams.pace import Pace
 from queuewatch_streams.publications import interval, news, snapshot
 from queuewatch_streams.serve import Server, application
-from queuewatch_streams.topics import wait_for_topic
+from queuewatch_streams.topics import TopicTrouble, check_limits, wait_for_topic
 
 __all__ = ["Worker", "run"]
 
@@ -49,6 +52,8 @@ SNAPSHOT_EVERY: Final = 0.1
 """Seconds between two looks for changed queues: a queue's snapshot goes out at most ten times a second."""
 SNAPSHOT_SHARE: Final = 0.2
 """The share of the worker's time that snapshots may take."""
+BACKLOG_SHARE: Final = 0.05
+"""The same while a backlog is worked off: nobody watches the past go by."""
 ALL_SNAPSHOTS_EVERY: Final = 10.0
 """Seconds after which all snapshots are published again, changed or not."""
 NEWS_EVERY: Final = 2.0
@@ -56,7 +61,8 @@ TIME_EVERY: Final = 1.0
 """Seconds between two looks for what time brings about: expiry, closed intervals, idle queues."""
 GHOSTS_EVERY: Final = 5.0
 CAUGHT_UP: Final = 5_000_000
-"""Microseconds that log time may be behind the clock for ghosts to be judged, where the topic is never at rest."""
+"""Microseconds that log time may be behind the clock, where the topic is never at rest, for figures to be of the present:
+ghosts are judged, and snapshots go out as they should."""
 PORT_SETTING: Final = "--metrics-port"
 
 
@@ -86,6 +92,7 @@ class Worker(Service):
         self._prepared = prepared
         self._topics = configuration.topics
         self._exporter = Exporter(configuration)
+        self._version = metadata.version("queuewatch")
         self._loaded_at = time.time()
         self._proposed: dict[tuple[str, Any], int] = {}
         self._producer: AIOKafkaProducer | None = None
@@ -108,7 +115,7 @@ class Worker(Service):
         )
         serve = configuration.serve
         self.server = Server(
-            application(self.families, self.unready, self._standing), serve.host, serve.metrics_port, PORT_SETTING
+            application(self.figures, self.unready, self._standing), serve.host, serve.metrics_port, PORT_SETTING
         )
         self.app.add_dependency(self)
 
@@ -116,6 +123,7 @@ class Worker(Service):
 
     async def on_start(self) -> None:
         """Serve at once, so that not being ready can be told; publish from now on."""
+        _collect_rarely()
         try:
             await self.server.start()
             self._producer = AIOKafkaProducer(
@@ -138,8 +146,9 @@ class Worker(Service):
     async def on_stop(self) -> None:
         """Stop publishing and serving."""
         await self.server.stop()
-        if self._producer is not None:
-            await self._producer.stop()
+        producer = self._producer
+        if producer is not None and not await within(LAST_WORDS, producer.stop(), "the producer does not close"):
+            await within(LAST_WORDS, producer.client.close(), "its connections did not close either")
 
     async def _guarded(self, task: Callable[[], Awaitable[None]]) -> None:
         """A task whose end by an error ends the worker."""
@@ -231,21 +240,36 @@ class Worker(Service):
                 everything = began - everything_at >= ALL_SNAPSHOTS_EVERY
                 if everything:
                     everything_at = began
+                pace = Pace()
                 for partition in self.deliveries.exposed().values():
-                    changed, partition.changed = partition.changed, set()
-                    for count, name in enumerate(list(partition.queues) if everything else changed):
-                        value = None
-                        if name in partition.queues:
-                            value = snapshot(partition, name, self._exporter.settings(name), _now())
-                        await self._send(self._topics.queues, name.encode(), value, partition.number)
-                        if count % 20 == 19:
-                            await asyncio.sleep(0)
-                        if not self.app.lease.holds():
-                            break
-                spent = time.monotonic() - began
-                await asyncio.sleep(max(SNAPSHOT_EVERY, spent / SNAPSHOT_SHARE - spent))
+                    await self._publish_of(partition, pace, everything=everything)
+                pace.end()
+                share = BACKLOG_SHARE if self._has_backlog() else SNAPSHOT_SHARE
+                await asyncio.sleep(max(SNAPSHOT_EVERY, pace.spent / share - pace.spent))
 
         await self._guarded(repeat)
+
+    async def _publish_of(self, partition: Partition, pace: Pace, *, everything: bool) -> None:
+        changed, partition.changed = partition.changed, set()
+        now = _now()
+        for name in list(partition.queues) if everything else changed:
+            if pace.over():
+                await pace.rest()
+                now = _now()
+            if self.deliveries.exposed().get(partition.number) is not partition:
+                break
+            value = None
+            if name in partition.queues:
+                value = snapshot(partition, name, self._exporter.settings(name), now)
+            await self._send(self._topics.queues, name.encode(), value, partition.number)
+
+    def _has_backlog(self) -> bool:
+        """Whether figures of some partition are of the past, and there are events that will bring them on."""
+        now = _now()
+        return any(self._is_behind(number, partition, now) for number, partition in self.deliveries.exposed().items())
+
+    def _is_behind(self, number: int, partition: Partition, now: int) -> bool:
+        return self.deliveries.lag(number) != 0 and now - partition.log_time > CAUGHT_UP
 
     async def _tell_news(self) -> None:
         for number, partition in self.deliveries.exposed().items():
@@ -257,7 +281,7 @@ class Worker(Service):
         now = _now()
         self._proposed = {visit: at for visit, at in self._proposed.items() if now - at < AGAIN}
         for number, partition in self.deliveries.exposed().items():
-            if self.deliveries.lag(number) != 0 and now - partition.log_time > CAUGHT_UP:
+            if self._is_behind(number, partition, now):
                 continue
             for eviction in list(partition.evictions(now)):
                 visit = eviction.queue, eviction.key
@@ -297,8 +321,8 @@ class Worker(Service):
         """What figures rest upon: whether the lease holds, in which generation, and which partitions may be shown."""
         return self.app.lease.holds(), self.app.generation, frozenset(self.deliveries.exposed())
 
-    def families(self, queue: str | None) -> Families:
-        """The samples of now: of one queue, or of everything."""
+    async def figures(self, queue: str | None) -> Exposition:
+        """What there is to tell now: of one queue, or of everything."""
         exposed = self.deliveries.exposed()
         owned = self.deliveries.owned()
         health = Health(
@@ -308,11 +332,9 @@ class Worker(Service):
             lag={number: self.deliveries.lag(number) for number in owned},
             checkpoint_age=self.checkpoints.age(),
             config_loaded_at=self._loaded_at,
-            version=metadata.version("queuewatch"),
+            version=self._version,
         )
-        for partition in exposed.values():
-            partition.expire()
-        return self._exporter.families(exposed.values(), health, _now(), only=queue)
+        return await self._exporter.in_slices(exposed.values(), health, _now(), only=queue)
 
 
 def _app(configuration: Configuration, prepared: Prepared, folder: Path) -> FetchApp:
@@ -352,41 +374,33 @@ def _credentials(kafka: KafkaSettings) -> Any:
 async def prepare(configuration: Configuration) -> Prepared:
     """Wait for the topics and learn what the brokers can do.  Faust must not start before.
 
-    Raises KafkaTrouble where no broker can be reached, and NoTopic where topics differ in their partitions.
+    Raises KafkaTrouble where no broker can be reached, and TopicTrouble where topics differ in their partitions or do not
+    take what the worker writes.
     """
-    kafka = configuration.kafka
-    client = client_settings(kafka)
-    idempotent = await gives_producer_ids(client)
-    probe = Settings(
-        brokers=kafka.brokers,
-        group=configuration.application,
-        source=configuration.topics.events,
-        partitions=1,
-        changelog=changelog_name(configuration.application),
-    )
-    security = {name: value for name, value in client.items() if name != "bootstrap_servers"}
-    partitions = await wait_for_topics(probe, security)
-    names = configuration.topics
-    for name in (names.dead_letter, names.queues, names.intervals):
+    kafka, names = configuration.kafka, configuration.topics
+    idempotent = await gives_producer_ids(client_settings(kafka))
+    partitions = await wait_for_topic(kafka, names.events)  # Faust would be assigned nothing, and stay deaf
+    for name in (changelog_name(configuration.application), names.dead_letter, names.queues, names.intervals):
         found = await wait_for_topic(kafka, name)  # without them nothing could ever be committed
         if found != partitions and name != names.dead_letter:
-            raise NoTopic(
+            raise TopicTrouble(
                 f"topic {names.events} has {partitions} partitions, {name} has {found}: they must be equal;"
                 " `queuewatch topics check` says more"
             )
+    await check_limits(configuration)
     return Prepared(partitions, idempotent)
 
 
 async def _prepare_in_sight(configuration: Configuration) -> Prepared:
     """Prepare, and meanwhile answer that the worker lives and why it is not ready."""
-    loaded_at, exporter = time.time(), Exporter(configuration)
+    exporter = Exporter(configuration)
+    health = Health(ready=False, owned=0, config_loaded_at=time.time(), version=metadata.version("queuewatch"))
 
-    def families(queue: str | None) -> Families:
-        health = Health(ready=False, owned=0, config_loaded_at=loaded_at, version=metadata.version("queuewatch"))
-        return exporter.families([], health, _now(), only=queue)
+    async def figures(queue: str | None) -> Exposition:
+        return exporter.at_once([], health, _now(), only=queue)
 
     serve = configuration.serve
-    routes = application(families, lambda: "it waits for its topics")
+    routes = application(figures, lambda: "it waits for its topics")
     server = Server(routes, serve.host, serve.metrics_port, PORT_SETTING)
     await server.start()
     try:
@@ -395,11 +409,19 @@ async def _prepare_in_sight(configuration: Configuration) -> Prepared:
         await server.stop()
 
 
+def _collect_rarely() -> None:
+    """Let Python look for cycles of garbage seldom: visits and cells are many and in none, and looking through all of them
+    would take a fifth of the time and stall the loop."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 1_000)
+
+
 def run(configuration: Configuration, clock: Clock, folder: Path, *, loglevel: str = "WARNING") -> int:
     """Run a worker until it is told to stop; the exit status is 0, or 1 where it crashed.
 
-    Raises PortTaken, and what `prepare` raises, before anything is started.
+    Raises PortTaken, Stale, and what `prepare` raises, before anything is started.
     """
+    log.info("the core is %s", accelerator.state())
     prepared = asyncio.run(_prepare_in_sight(configuration))
     worker = Worker(configuration, prepared, clock, folder)
     process = faust.Worker(worker.app, loglevel=loglevel, redirect_stdouts=False, quiet=True)

@@ -88,9 +88,22 @@ def measure(*, events: int, steps: int, hours: int, runs: int, plots: Path | Non
     ]
     if plots is not None:
         plots.mkdir(parents=True, exist_ok=True)
-        lines = [Line("by queues", queues), Line("by callers waiting in one queue", waiting)]
-        draw(plots / "cost-per-event.svg", "Cost of an event in the core", "queues, or callers waiting", "µs", lines)
+        lines = [Line("by queues", queues), Line("by callers waiting", waiting)]
+        draw(
+            plots / "cost-per-event.svg",
+            "Cost of an event in the core",
+            "queues, or callers waiting in one queue",
+            "µs an event",
+            lines,
+        )
         air = [Line("median of 10 hours", smoothed(on_air, 10))]
-        draw(plots / "cost-on-air.svg", "Cost of an event by hours on air", "hours", "µs", air, logarithmic=False)
+        draw(
+            plots / "cost-on-air.svg",
+            "Cost of an event by hours on air",
+            "hours on air",
+            "µs an event",
+            air,
+            logarithmic=False,
+        )
         console.print(f"pictures in {plots}")
     return figures

@@ -94,8 +94,13 @@ def _feed(settings: Settings, events: int, queues: int, partitions: int) -> Feed
         partition = lies.get(key)
         if partition is None:
             partition = lies[key] = partition_for(key, partitions)
-        sent.append(Sent(partition, key, value, at * 1000 // TICKS + ON_THE_WAY))
+        sent.append(Sent(partition, key, slim(value), at * 1000 // TICKS + ON_THE_WAY))
     return Feed(sent, queues, truth)
+
+
+def slim(value: bytes) -> bytes:
+    """The same bytes in a piece of memory of their size: orjson gives them in one of four kilobytes."""
+    return b"".join((value, b""))
 
 
 def names(queues: int) -> tuple[str, ...]:
@@ -127,7 +132,7 @@ def one(partitions: int, at: int, kind: str, call: str, data: dict[str, Any]) ->
         "subject": call,
         "data": data,
     }
-    return Sent(partition_for(key, partitions), key, orjson.dumps(event), at + ON_THE_WAY)
+    return Sent(partition_for(key, partitions), key, slim(orjson.dumps(event)), at + ON_THE_WAY)
 
 
 def rfc3339(milliseconds: int) -> str:

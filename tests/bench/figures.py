@@ -7,13 +7,18 @@ import os
 import platform
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.table import Table
+
+from bench.core_kind import core_is
+
+SLACK = 2.0
+"""How many times wider the bounds are that a short form is judged by: it runs on noisy machines, a round only."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,16 @@ class Figure:
             return "MISSED"
         return "aim reached" if self.aim is not None and self.reaches(self.aim) else "kept"
 
+    def unjudged(self) -> Figure:
+        """The same without limits."""
+        return replace(self, bound=None, aim=None)
+
+    def loosely_judged(self) -> Figure:
+        """The same with a bound so much wider that only a mistake misses it on a noisy machine."""
+        if self.bound is None:
+            return self
+        return replace(self, bound=self.bound / SLACK if self.better == "more" else self.bound * SLACK)
+
 
 def median(values: Sequence[float]) -> float:
     """The median; fails on nothing."""
@@ -66,7 +81,9 @@ def short(value: float | None, unit: str = "") -> str:
 
 def show(figures: Sequence[Figure], console: Console) -> None:
     """Print them as a table."""
-    table = Table("what", "measured", "at least", "aim", "", title="Benchmarks", title_justify="left")
+    table = Table(
+        "what", "measured", "at least", "aim", "", title=f"Benchmarks, core {core_is()}", title_justify="left"
+    )
     for figure in figures:
         sign = "≥" if figure.better == "more" else "≤"
         limits = [
@@ -83,6 +100,7 @@ def machine() -> dict[str, Any]:
         "processors": os.cpu_count(),
         "architecture": platform.machine(),
         "python": platform.python_version(),
+        "core": core_is(),
         "load": [round(each, 2) for each in os.getloadavg()],
     }
 

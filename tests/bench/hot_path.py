@@ -16,10 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any, cast
+from typing import Any
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -28,8 +26,6 @@ from bench import feed
 from queuewatch_schemas.config import Configuration
 from queuewatch_streams.core.partition import Clock, Partition, Record
 from queuewatch_streams.exporter import Exporter, Health
-
-ACCEPT = "text/plain;version=0.0.4"
 
 
 def partitions_of(records: list[list[Record]], configuration: Configuration) -> list[Partition]:
@@ -47,8 +43,8 @@ def fold_all(partitions: list[Partition], records: list[list[Record]], size: int
                 partition.fold(theirs[first : first + size])
 
 
-def profiled(step: Callable[[], Any], title: str, lines: int, console: Console, *, by_line: bool = True) -> float:
-    """Run it, print the functions and lines with the most own time; its processor seconds."""
+def profiled(step: Callable[[], Any], title: str, lines: int, console: Console) -> None:
+    """Run it, print the functions and lines with the most own time."""
     functions: Counter[str] = Counter()
     places: Counter[tuple[str, int | None]] = Counter()
 
@@ -60,24 +56,20 @@ def profiled(step: Callable[[], Any], title: str, lines: int, console: Console, 
 
     before = signal.signal(signal.SIGPROF, note)
     signal.setitimer(signal.ITIMER_PROF, 0.001, 0.001)
-    began = time.process_time()
     try:
         step()
     finally:
-        spent = time.process_time() - began
         signal.setitimer(signal.ITIMER_PROF, 0)
         signal.signal(signal.SIGPROF, before)
     table = Table("own", "function", title=title, title_justify="left")
     for name, count in functions.most_common(lines):
         table.add_row(f"{count / functions.total():.1%}", name)
     console.print(table)
-    if by_line:
-        table = Table("own", "line", "", title=f"{title}, by line", title_justify="left")
-        for (path, line), count in places.most_common(2 * lines):
-            text = linecache.getline(path, line).strip() if line else ""
-            table.add_row(f"{count / functions.total():.1%}", f"{Path(path).name}:{line}", Text(text[:90]))
-        console.print(table)
-    return spent
+    table = Table("own", "line", "", title=f"{title}, by line", title_justify="left")
+    for (path, line), count in places.most_common(2 * lines):
+        text = linecache.getline(path, line).strip() if line else ""
+        table.add_row(f"{count / functions.total():.1%}", f"{Path(path).name}:{line}", Text(text[:90]))
+    console.print(table)
 
 
 def main() -> None:
@@ -100,25 +92,24 @@ def main() -> None:
     again = partitions_of(records, configuration)
     profiled(lambda: fold_all(again, records), "Partition.fold by own time", given.lines, console)
 
-    exporter, encode = Exporter(configuration), choose_encoder(ACCEPT)[0]
+    exporter = Exporter(configuration)
     health = Health(ready=True, owned=len(partitions))
     now = time.time_ns() // 1000
     for _ in range(2):
         began = time.perf_counter()
-        families = exporter.families(partitions, health, now)
-        taken = time.perf_counter()
-        text = encode(cast(CollectorRegistry, families))  # it asks for nothing but collect()
-        written = time.perf_counter()
+        told = exporter.at_once(partitions, health, now)
+        gathered = time.perf_counter()
+        text = told.text()
+        joined = time.perf_counter()
     console.print(
-        f"scrape: {text.count(bytes([10]))} lines; samples {taken - began:.3f} s, text {written - taken:.3f} s"
+        f"scrape: {text.count(bytes([10]))} lines; gathered {gathered - began:.3f} s, joined {joined - gathered:.3f} s"
     )
 
     def scrapes() -> None:
         for _ in range(5):
-            exporter.families(partitions, health, now)
+            exporter.at_once(partitions, health, now)
 
-    profiled(scrapes, "Exporter.families", given.lines, console)
-    profiled(lambda: encode(cast(CollectorRegistry, families)), "the text", 5, console, by_line=False)
+    profiled(scrapes, "Exporter.at_once", given.lines, console)
 
     began = time.perf_counter()
     sizes = [len(partition.encode_queue(name) or b"") for partition in partitions for name in list(partition.queues)]

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -68,33 +69,41 @@ def create_topics(configuration: Configuration, *, stamps: str = "CreateTime") -
     asyncio.run(create())
 
 
+def producer_settings() -> dict[str, Any]:
+    """How events are sent: lz4, in large batches, acknowledged by all."""
+    return {"compression_type": "lz4", "max_batch_size": _BATCH, "linger_ms": 5, "acks": "all"}
+
+
+async def append(producer: AIOKafkaProducer, topic: str, sent: Iterable[Sent]) -> None:
+    """Put events into the topic in their order, with their own timestamps; returns when all are acknowledged."""
+    under_way = []
+    parts: dict[int, list[Sent]] = {}
+    for each in sent:
+        parts.setdefault(each.partition, []).append(each)
+    for partition, theirs in parts.items():
+        left = iter(theirs)
+        first = next(left, None)
+        while first is not None:
+            batch = producer.create_batch()
+            for each in itertools.chain([first], left):
+                if batch.append(key=each.key, value=each.value, timestamp=each.timestamp) is None:
+                    first = each
+                    break
+            else:
+                first = None
+            batch.close()
+            under_way.append(await producer.send_batch(batch, topic, partition=partition))
+    await asyncio.gather(*under_way)
+
+
 def publish(broker: str, topic: str, sent: Iterable[Sent]) -> None:
     """Put events into the topic in their order, compressed with lz4, with their own timestamps."""
 
     async def send() -> None:
-        producer = AIOKafkaProducer(
-            bootstrap_servers=broker, compression_type="lz4", max_batch_size=_BATCH, linger_ms=5, acks="all"
-        )
+        producer = AIOKafkaProducer(bootstrap_servers=broker, **producer_settings())
         await producer.start()
         try:
-            under_way = []
-            parts: dict[int, list[Sent]] = {}
-            for each in sent:
-                parts.setdefault(each.partition, []).append(each)
-            for partition, theirs in parts.items():
-                left = iter(theirs)
-                first = next(left, None)
-                while first is not None:
-                    batch = producer.create_batch()
-                    for each in itertools.chain([first], left):
-                        if batch.append(key=each.key, value=each.value, timestamp=each.timestamp) is None:
-                            first = each
-                            break
-                    else:
-                        first = None
-                    batch.close()
-                    under_way.append(await producer.send_batch(batch, topic, partition=partition))
-            await asyncio.gather(*under_way)
+            await append(producer, topic, sent)
         finally:
             await producer.stop()
 

@@ -28,9 +28,9 @@ def our_environment() -> dict[str, str]:
     return kept
 
 
-def run(module: str, *arguments: object) -> dict[str, float]:
-    """Run one of our modules to its end; the JSON in its last line."""
-    command = [sys.executable, "-m", f"bench.{module}", *map(str, arguments)]
+def run(module: str, *arguments: object, python: Path | str = sys.executable) -> dict[str, float]:
+    """Run one of our modules to its end, perhaps by the Python of another environment; the JSON in its last line."""
+    command = [str(python), "-m", f"bench.{module}", *map(str, arguments)]
     done = subprocess.run(command, env=our_environment(), capture_output=True, text=True, timeout=PATIENCE, check=False)
     lines = done.stdout.strip().splitlines()
     assert lines, f"{module} printed nothing:\n{done.stderr[-3000:]}"

@@ -14,7 +14,7 @@ from bench.figures import Figure, median
 from bench.hot_path import fold_all, partitions_of
 from queuewatch_schemas.config import Configuration
 from queuewatch_streams.core.partition import Partition
-from queuewatch_streams.exporter import Exporter, Families, Health
+from queuewatch_streams.exporter import Exporter, Exposition, Health
 from queuewatch_streams.serve import Server, application
 
 SERIES = 100_000
@@ -38,8 +38,8 @@ def shown(events: int, queues: int) -> tuple[list[Partition], Exporter, Health]:
     fold_all(partitions, records)
     exporter = Exporter(configuration)
     health = Health(ready=True, owned=len(partitions))
-    told = exporter.families(partitions, health, time.time_ns() // 1000)
-    series = sum(len(metric.samples) for metric in told.collect())
+    text = exporter.at_once(partitions, health, time.time_ns() // 1000).text()
+    series = sum(not line.startswith(b"#") for line in text.splitlines())
     for partition in partitions:
         spare = len(partition.queues) - round(len(partition.queues) * SERIES / series)
         for name in list(partition.queues)[: max(0, spare)]:
@@ -52,10 +52,8 @@ async def scraped(
 ) -> tuple[list[float], list[float], list[float], int]:
     """Seconds of each scrape, the longest stall within each, those of as long without one, and the number of series."""
 
-    def families(queue: str | None) -> Families:
-        for partition in partitions:
-            partition.expire()
-        return exporter.families(partitions, health, time.time_ns() // 1000, only=queue)
+    async def figures(queue: str | None) -> Exposition:
+        return await exporter.in_slices(partitions, health, time.time_ns() // 1000, only=queue)
 
     gaps: list[tuple[float, float]] = []
 
@@ -67,7 +65,7 @@ async def scraped(
             gaps.append((before, now))
             before = now
 
-    server = Server(application(families, lambda: None), "127.0.0.1", 0, "-")
+    server = Server(application(figures, lambda: None), "127.0.0.1", 0, "-")
     await server.start()
     looking = asyncio.ensure_future(look())
     try:

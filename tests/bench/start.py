@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from bench import feed, kafka
 from bench.figures import Figure, median
-from bench.processes import worker
+from bench.processes import PATIENCE, until, worker
 from queuewatch_streams.brokers import ApacheKafka
+
+REST = 3.0
+"""Seconds that a worker is left alone after it became ready."""
 
 
 def measure(
     folder: Path, broker: ApacheKafka, *, queues: int, calls: int, backlog: int, starts: int, console: Console
 ) -> list[Figure]:
-    """One worker folds and writes everything; others start from its records; the last then works off a backlog."""
+    """One worker folds and writes everything; others start from its records; one more starts before a backlog.
+
+    Memory is the highest seen from start to end.  A scrape of all queues is asked for once they have been measured without.
+    """
     toml, configuration = kafka.configuration(folder, broker.address, "bench-start", session=30.0)
     kafka.create_topics(configuration)
     topic = configuration.topics.events
@@ -24,25 +31,33 @@ def measure(
     kafka.publish(broker.address, topic, crowd.sent)
     with worker(toml, folder) as measured:
         measured.until("the crowd waits", lambda line: line["folded"] >= len(crowd.sent) and line["ready"])
-    taken = []
-    later = feed.centre(backlog, queues=queues, seed=11).sent if backlog else []
-    for number in range(starts):
+    taken, resting, scraped = [], 0.0, 0.0
+    for _ in range(starts):
         with worker(toml, folder) as measured:
             taken.append(measured.until_ready())
-            time.sleep(3.0)
-            line = measured.last()
-            assert line is not None and line["folded"] == 0, f"records were folded again: {line}"
-            resting = line["resident"] / 1e6
-            if number == starts - 1 and later:
-                kafka.publish(broker.address, topic, later)
-                measured.until("the backlog is folded", lambda line: line["folded"] >= len(later))
-                working = max(line["resident"] for line in measured.lines()) / 1e6
+            time.sleep(REST)
+            lines = measured.lines()
+            assert lines[-1]["folded"] == 0, f"records were folded again: {lines[-1]}"
+            resting = max(resting, highest(lines))
+            assert until("figures", lambda: measured.get("/metrics", timeout=PATIENCE))[0] == 200
+            scraped = max(scraped, highest(measured.lines()))
     console.print(f"start: {', '.join(f'{each:.1f} s' for each in taken)}")
     figures = [
         Figure(f"cold start to ready, {queues:,} queues, {calls:,} waiting", median(taken), "s", 15, 6, rounds=taken),
         Figure("resident memory then", resting, "MB", 500, 300),
+        Figure("the same after one scrape of all queues", scraped, "MB"),
     ]
-    if later:
-        name = f"the same, working off {len(later) / 1e6:.1f} million events"
+    if backlog:
+        later = feed.centre(backlog, queues=queues, seed=11).sent
+        kafka.publish(broker.address, topic, later)
+        with worker(toml, folder) as measured:
+            measured.until("the backlog is folded", lambda line: line["folded"] >= len(later) and line["ready"])
+            working = highest(measured.lines())
+        name = f"resident memory working off {len(later) / 1e6:.1f} million events"
         figures.append(Figure(name, working, "MB", 700, 450))
     return figures
+
+
+def highest(lines: list[dict[str, Any]]) -> float:
+    """The highest resident memory so far, in MB."""
+    return float(max(line["resident"] for line in lines)) / 1e6

@@ -91,7 +91,8 @@ def any_run() -> None:
     def deliver_all(self: Deliveries[Any], delivery: Delivery) -> None:
         owned = self._owned.get(delivery.partition)
         if owned is not None:
-            delivery.run, delivery.number, owned.start = owned.run, owned.folded + 1, 0
+            delivery.run, delivery.number = owned.run, owned.folded + 1
+            delivery.begin = max(delivery.begin, owned.partition.next_offset)
         deliver(self, delivery)
 
     Deliveries.deliver = deliver_all  # type: ignore[method-assign]
@@ -117,7 +118,7 @@ def drop_one() -> None:
 
 PLANTED: Mapping[str, Bug] = {
     "commit-first": Bug(commit_first, ("slow", "kill-both"), 6.0),
-    "keep-lost": Bug(keep_lost, ("third",)),
+    "keep-lost": Bug(keep_lost, ("stop",)),
     "fold-twice": Bug(fold_twice, ("kill-both",)),
     "last-record": Bug(last_record, ("pause-past-end",)),
     "fold-early": Bug(fold_early, ("kill",)),

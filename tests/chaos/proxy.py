@@ -2,7 +2,8 @@
 
 The broker has a listener of its own for each worker and advertises the proxy's port on it, so that a worker never learns of
 another way.  *Hold*: nothing passes, connections stay, and what was on its way arrives when the hold ends, however late.
-*Refuse*: connections are aborted and new ones too.  A *trap* holds at the first write to the changelog, before it passes.
+*Refuse*: connections are aborted and new ones too.  *Slow*: answers trickle.  A *trap* holds at the first write to the
+changelog, before it passes.
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ class Way(StrEnum):
     OPEN = "open"
     HOLD = "hold"
     REFUSE = "refuse"
+    SLOW = "slow"
+
+
+TRICKLE = 30_000
+"""Bytes a second of each connection from the broker on a slow way: about a tenth of what the events of a run need."""
 
 
 class Proxy:
@@ -126,7 +132,9 @@ class Proxy:
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, up: bool) -> None:
         with contextlib.suppress(OSError):
-            while data := await reader.read(1 << 18):
+            while data := await reader.read(1 << 18 if self._way is not Way.SLOW else TRICKLE // 10):
+                if self._way is Way.SLOW and not up:
+                    await asyncio.sleep(len(data) / TRICKLE)
                 if up and self._trap is not None and data[4:6] == PRODUCE and self._trap[0] in data:
                     _, sprung = self._trap
                     self._trap = None

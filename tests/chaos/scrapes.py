@@ -34,6 +34,31 @@ _QUEUE = re.compile(r'queue="((?:[^"\\]|\\.)*)"')
 _ABSENT: Final = math.nan
 
 
+class _Series(NamedTuple):
+    """What a series is to us: the index of a counter, the queue that it tells of, a balance, a field of `Standing`."""
+
+    counter: int | None
+    queue: str | None
+    balance: bool
+    field: int | None
+
+
+class Standing(NamedTuple):
+    """How a worker stands, by its own word: sums over its partitions; records that it has told of, and that it lags."""
+
+    ready: float = 0.0
+    partitions: float = 0.0
+    read: float = 0.0
+    lag: float = 0.0
+
+
+_STANDING: Final = {
+    "ready": 0, "partitions": 1, "events_total": 2, "rejected_events_total": 2, "rekeyed_events_total": 2,
+    "consumer_lag_records": 3,
+}  # fmt: skip
+"""By metric (without prefix) the field of `Standing` that it adds to."""
+
+
 class Look(NamedTuple):
     """One answer: of whom, when it was asked for and given, its counters (by index), the queues that it tells of."""
 
@@ -43,7 +68,8 @@ class Look(NamedTuple):
     received: float
     counters: array[float]
     queues: frozenset[str]
-    residuals: tuple[str, ...]
+    residuals: tuple[str, ...] = ()
+    standing: Standing = Standing()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +81,12 @@ class Seen:
     """Pairs of looks at different workers that were taken in the same instant."""
     compared: int
     """Counters that were held against an earlier look's."""
+    residuals: int
+    """Balances that were not 0."""
+    went_down: int
+    """Counters that went down, in all looks together."""
+    exposures: int
+    """Queues that two workers showed, in all pairs together."""
     faults: tuple[str, ...]
 
 
@@ -63,9 +95,11 @@ class Scraper:
 
     def __init__(self, workers: Sequence[Worker]) -> None:
         self.looks: list[Look] = []
+        self.last: dict[str, Look] = {}
+        """By worker the newest look."""
         self._workers = workers
         self._indexes: dict[str, int] = {}
-        self._known: dict[str, tuple[int | None, str | None, bool]] = {}
+        self._known: dict[str, _Series] = {}
         self._names: list[str] = []
         self._lock = threading.Lock()
         self._ending = threading.Event()
@@ -96,28 +130,35 @@ class Scraper:
                 text = ask(worker.port, LONGEST)
                 received = time.monotonic()
                 if text is not None:
-                    self.looks.append(self._look(worker.name, incarnation, sent, received, text))
+                    look = self._look(worker.name, incarnation, sent, received, text)
+                    self.looks.append(look)
+                    self.last[worker.name] = look
 
     def _look(self, worker: str, incarnation: int, sent: float, received: float, text: str) -> Look:
         counters = array("d", [_ABSENT]) * len(self._names)
         queues: set[str] = set()
         residuals = []
+        standing = [0.0] * len(Standing._fields)
         for line in text.splitlines():
             if line.startswith("#"):
                 continue
             series, _, value = line.rpartition(" ")
-            index, queue, residual = self._known.get(series) or self._learn(series)
+            index, queue, balance, field = self._known.get(series) or self._learn(series)
             if queue is not None:
                 queues.add(queue)
             if index is not None:
                 if index >= len(counters):
                     counters.extend([_ABSENT] * (index + 1 - len(counters)))
                 counters[index] = float(value)
-            elif residual and float(value) != 0:
+            elif balance and float(value) != 0:
                 residuals.append(line)
-        return Look(worker, incarnation, sent, received, counters, frozenset(queues), tuple(residuals))
+            if field is not None:
+                standing[field] += float(value)
+        return Look(
+            worker, incarnation, sent, received, counters, frozenset(queues), tuple(residuals), Standing(*standing)
+        )
 
-    def _learn(self, series: str) -> tuple[int | None, str | None, bool]:
+    def _learn(self, series: str) -> _Series:
         name = series.partition("{")[0]
         found = _QUEUE.search(series)
         with self._lock:
@@ -126,24 +167,29 @@ class Scraper:
                 index = self._indexes.setdefault(series, len(self._names))
                 if index == len(self._names):
                     self._names.append(series)
-            known = index, found[1] if found else None, name == f"{PREFIX}balance_residual"
-            self._known[series] = known
+            known = self._known[series] = _Series(
+                index,
+                found[1] if found else None,
+                name == f"{PREFIX}balance_residual",
+                _STANDING.get(name.removeprefix(PREFIX)),
+            )
         return known
 
     def judge(self) -> Seen:
-        """What was seen that may not be."""
+        """What was seen so far that may not be."""
         looks = sorted(self.looks, key=lambda look: look.sent)
-        faults = [f"{look.worker}: {residual}" for look in looks for residual in look.residuals]
-        compared, lower = self._lower(looks)
-        pairs, twice = _shown_twice(looks)
-        return Seen(len(looks), pairs, compared, (*faults, *lower, *twice))
+        unbalanced = [f"{look.worker}: {residual}" for look in looks for residual in look.residuals]
+        compared, went_down, lower = self._lower(looks)
+        pairs, exposures, twice = _shown_twice(looks)
+        faults = (*unbalanced, *lower, *twice)
+        return Seen(len(looks), pairs, compared, len(unbalanced), went_down, exposures, faults)
 
-    def _lower(self, looks: Sequence[Look]) -> tuple[int, list[str]]:
+    def _lower(self, looks: Sequence[Look]) -> tuple[int, int, list[str]]:
         """Counters that went down from a look that was answered to one that was sent after that."""
         answered = sorted(looks, key=lambda look: look.received)
         floor = array("d", [-math.inf]) * len(self._names)
         at: list[Look | None] = [None] * len(self._names)
-        passed = compared = 0
+        passed = compared = went_down = 0
         faults = []
         for look in looks:
             while answered[passed].received < look.sent:
@@ -163,15 +209,16 @@ class Scraper:
                             f" {look.sent - before.received:.2f} s before this was asked) -> {value:g}"
                         )
             if lower:
+                went_down += len(lower)
                 faults.append(
                     f"went down: {len(lower)} counters in one look at {look.worker}.{look.incarnation}, answered after"
                     f" {look.received - look.sent:.2f} s: {lower[0]}"
                 )
-        return compared, faults
+        return compared, went_down, faults
 
 
-def _shown_twice(looks: Sequence[Look]) -> tuple[int, list[str]]:
-    pairs, faults = 0, []
+def _shown_twice(looks: Sequence[Look]) -> tuple[int, int, list[str]]:
+    pairs, exposures, faults = 0, 0, []
     for number, one in enumerate(looks):
         for other in islice(looks, number + 1, None):
             if other.sent > one.sent + SAME_INSTANT:
@@ -181,11 +228,12 @@ def _shown_twice(looks: Sequence[Look]) -> tuple[int, list[str]]:
                 continue
             pairs += 1
             if both := one.queues & other.queues:
+                exposures += len(both)
                 faults.append(
                     f"shown twice: {len(both)} queues ({min(both)}, ...) by {one.worker}.{one.incarnation} and"
                     f" {other.worker}.{other.incarnation} within {max(one.received, other.received) - one.sent:.3f} s"
                 )
-    return pairs, faults
+    return pairs, exposures, faults
 
 
 def ask(port: int, patience: float) -> str | None:

@@ -1,5 +1,8 @@
 """What is published while faults happen, as fast as asked for, and what it comes to by brute force.
 
+Topics are live ones and the bank's log is of 1999, so its days are moved to now: on the events clock nothing could be sent
+twice, since a history keeps a visit only for a grace of its own pace.
+
 A round is some minutes of a simulated call centre (with the dirt of real feeds) and, where the bank's log is beside the
 project, one of its days, its arrivals pressed into those minutes.  Rounds follow each other, each with calls of its own and
 with its times moved so that the newest event is now; so nothing is late or ahead on live topics.
@@ -8,14 +11,17 @@ with its times moved so that the newest event is now; so nothing is late or ahea
 from __future__ import annotations
 
 import asyncio
-import csv
 import gzip
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -33,6 +39,7 @@ __all__ = ["Publisher", "Round", "make_round"]
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 BANK: Final = ROOT.parent / "shared" / "data" / "bank-1999-02-01-to-14.tsv.gz"
+BANK_EVENTS: Final = ROOT.parent / "shared" / "tools" / "bank_events.py"
 MINUTES: Final = 8
 """Minutes of event time in a round; less than the grace by more than a run takes."""
 END: Final = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -70,7 +77,8 @@ class Round:
         return found
 
 
-def make_round(seed: int, *, queues: int = 24, calls_per_hour: float = 3000) -> Round:
+@cache
+def make_round(seed: int, *, queues: int = 24, calls_per_hour: float = 1000) -> Round:
     """A round; the same seed gives the same."""
     dirt = replace(ORDINARY_DIRT, evictions=0.0, delay_s=20.0, malformed=0.002)
     simulated = Settings(
@@ -82,7 +90,7 @@ def make_round(seed: int, *, queues: int = 24, calls_per_hour: float = 3000) -> 
         flat=True,
     )
     steps = [*_simulated(eventful(simulated, dirt))]
-    if BANK.exists():
+    if BANK.exists() and BANK_EVENTS.exists():
         steps += _bank(seed)
     return Round(sorted(steps, key=lambda step: step.at))
 
@@ -95,50 +103,54 @@ def _simulated(settings: Settings) -> Iterator[Step]:
 
 
 def _bank(seed: int) -> Iterator[Step]:
-    """One day: arrivals pressed together, waits and talks as they were; what would end later than the round is left out."""
-    with gzip.open(BANK, "rt", newline="") as table:
-        rows = [{name: value.strip() for name, value in row.items()} for row in csv.DictReader(table, delimiter="\t")]
-    days = sorted({row["date"] for row in rows})
-    day = days[seed % len(days)]
+    """One day: arrivals pressed together, waits and talks as they were; what would happen after the round is left out."""
     begin, whole = END - timedelta(minutes=MINUTES), timedelta(minutes=MINUTES - 1)
-    for number, row in enumerate(row for row in rows if row["date"] == day):
-        wait, talk = int(row["q_time"]), int(row["ser_time"])
-        if row["outcome"] not in ("AGENT", "HANG") or wait < 0 or talk < 0:
-            continue
-        hour, minute, second = map(int, row["vru_entry"].split(":"))
-        into = timedelta(hours=hour, minutes=minute, seconds=second) / timedelta(days=1)
+    days = _bank_days()
+    midnight, calls = days[seed % len(days)]
+    for call in calls:
+        arrived = datetime.fromisoformat(call[0]["time"])
+        into = (arrived - midnight) / timedelta(days=1)
         queued = begin + timedelta(seconds=round((whole * into).total_seconds()))
-        name = f"bank-{day}-{number}-{row['call_id']}"
-        left = queued + timedelta(seconds=wait)
-        told = [("queued", queued, {"channel": "voice"})]
-        if row["outcome"] == "AGENT":
-            agent = {"agent": row["server"] or "nobody"}
-            told += [("answered", left, agent), ("ended", left + timedelta(seconds=talk), agent)]
-        else:
-            told.append(("abandoned", left, {}))
-        for kind, at, data in told:
+        for told in call:
+            at = queued + (datetime.fromisoformat(told["time"]) - arrived)
             if at <= END:
+                queue = f"bank {told['data']['queue']}"
                 event = {
-                    "specversion": "1.0",
-                    "id": f"{name}-{kind}",
-                    "source": "urn:bank:1999",
-                    "type": f"queuewatch.call.{kind}.v1",
+                    **told,
                     "time": at.isoformat(timespec="milliseconds"),
-                    "subject": name,
-                    "datacontenttype": "application/json",
-                    "data": {"queue": f"bank {row['type']}", **data},
+                    "data": {**told["data"], "queue": queue},
                 }
-                yield Step(at, event["data"]["queue"].encode(), orjson.dumps(event), event)  # type: ignore[index]
+                yield Step(at, queue.encode(), orjson.dumps(event), event)
+
+
+@cache
+def _bank_days() -> list[tuple[datetime, list[list[dict[str, Any]]]]]:
+    """The bank's days: midnight, and the events of each call that has one thing happen after the other."""
+    with tempfile.NamedTemporaryFile(suffix=".tsv") as table:
+        table.write(gzip.decompress(BANK.read_bytes()))
+        table.flush()
+        done = subprocess.run([sys.executable, str(BANK_EVENTS), table.name], capture_output=True, check=True)
+    calls: dict[str, list[dict[str, Any]]] = {}
+    for line in done.stdout.splitlines():
+        event = orjson.loads(line)
+        calls.setdefault(event["subject"], []).append(event)
+    days: dict[datetime, list[list[dict[str, Any]]]] = {}
+    for call in calls.values():
+        if call[0]["type"] == "queuewatch.call.queued.v1":
+            arrived = datetime.fromisoformat(call[0]["time"])
+            days.setdefault(arrived.replace(hour=0, minute=0, second=0, microsecond=0), []).append(call)
+    return sorted(days.items())
 
 
 class Publisher:
     """Publishes rounds for as long as it is told to, in a thread of its own, straight to the broker.
 
-    While `twice` is set every batch is sent again behind its successor, as by a producer that retries without being
-    idempotent.  A batch that is not acknowledged is sent again until it is.
+    In bursts of `burst` events at full speed, as many of them as `rate` (events a second) comes to: what is published has to
+    be counted by brute force afterwards.  While `twice` is set every batch is sent again behind its successor, as by a
+    producer that retries without being idempotent.  A batch that is not acknowledged is sent again until it is.
     """
 
-    def __init__(self, configuration: Configuration, partitions: int, rounds: Round, rate: float) -> None:
+    def __init__(self, configuration: Configuration, partitions: int, rounds: Round, rate: float, burst: int) -> None:
         self.twice = False
         self.sent = 0
         """Events that are published, each once."""
@@ -148,6 +160,7 @@ class Publisher:
         self._partitions = partitions
         self._round = rounds
         self._rate = rate
+        self._burst = burst
         self._ending = threading.Event()
         self._given_up = False
         self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
@@ -217,9 +230,11 @@ class Publisher:
                     await self._send(producer, again.popleft(), under_way)
                 if self.twice:
                     again.append(by_partition)
+                if self.sent % self._burst >= BATCH:
+                    continue
                 ahead = self.sent / self._rate - (time.monotonic() - began)
                 if ahead > 0:
-                    await asyncio.sleep(ahead)
+                    await self._pause(ahead)
                 elif ahead < -1:
                     began = time.monotonic() - self.sent / self._rate  # the broker was away: no storm to catch up
             while again:
@@ -228,6 +243,11 @@ class Publisher:
                 await asyncio.gather(*under_way)
         finally:
             await producer.stop()
+
+    async def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._ending.is_set() and (left := end - time.monotonic()) > 0:
+            await asyncio.sleep(min(left, 0.1))
 
     async def _send(
         self,

@@ -124,7 +124,7 @@ def lived(
     for offset, (stamp, each) in enumerate(sorted(arriving, key=lambda pair: pair[0])):
         if stamp >= end + 30 * MINUTE and not day:
             queue = made.queues["sales"]
-            day = dict(channel_figures(queue, queue.channels["voice"], end - 1).windows["day"].cell)
+            day = dict(channel_figures(queue, queue.channels["voice"], end - 1).windows["day"].cell.told())
         folded = made.fold([record(offset, each, stamp)])
         assert folded.refused == []
         told += [*folded.closed, *made.advance()]
@@ -143,7 +143,7 @@ def test_the_sum_of_a_days_closed_intervals_is_its_day_window(zone: str, minutes
     summed: Counter[str] = Counter()
     for each in within:
         assert each.figures.end - each.figures.start == minutes * MINUTE
-        summed.update(each.figures.cell)
+        summed.update(each.figures.cell.told())
     assert dict(summed) == day
     assert all(each.final for each in within)
     assert len(told) > len(last)

@@ -169,7 +169,7 @@ def test_the_proposed_event_folded_back_gives_the_visit_up(visit: int) -> None:
     assert made.fold([record(99, line(event), now + MINUTE)]).refused == []
     channel = made.queues["sales"].channels["voice"]
     assert channel.open == {}
-    assert channel.totals["evicted", "too_long"] == 1
+    assert channel.totals["evicted:too_long"] == 1
     assert list(made.evictions(now + 2 * MINUTE)) == []
 
 

@@ -112,7 +112,9 @@ def compare_windows(
             expected = {name: n for name, n in expected.items() if not name.startswith("done:")}
         assert of_window.offered == expected.pop("offered", 0)
         assert of_window.waiting == expected.pop("waiting", 0)
-        booked = {name: n for name, n in of_window.cell.items() if name.split(":")[0] not in ("met", "base", "offered")}
+        booked = {
+            name: n for name, n in of_window.cell.told().items() if name.split(":")[0] not in ("met", "base", "offered")
+        }
         assert booked == expected, window
         for each, term in zip(of_window.levels, terms, strict=True):
             exact = oracle.level(stays, term, start, end, now, OPENING, zone)

@@ -32,7 +32,7 @@ def lived(*steps: dict[str, Any] | tuple[dict[str, Any], int], config: Configura
 
 def total(made: Partition, *name: str) -> int:
     """A counter of voice."""
-    return made.queues["sales"].channels["voice"].totals.get(name, 0)
+    return made.queues["sales"].channels["voice"].totals.get(":".join(name), 0)
 
 
 def test_an_event_that_is_late_but_within_grace_revises() -> None:
@@ -207,7 +207,7 @@ def test_a_live_topic_is_exact_though_visits_come_late_ahead_and_doubled(seed: i
     assert counted["offered"] == len(stays)
     for outcome in oracle.OUTCOMES:
         assert counted[outcome] == sum(stay.status == outcome for stay in stays)
-    assert (channel.totals.get(("orphaned",), 0), balance_residual(channel)) == (0, 0)
+    assert (channel.totals.get("orphaned", 0), balance_residual(channel)) == (0, 0)
     now = made.log_time
     day = figures(made, now)["sales", "voice"].windows["day"]
     expected = oracle.counts(stays, day.start, day.end, 5)
@@ -267,7 +267,9 @@ def test_memory_is_bounded_by_callers_and_windows_not_by_time_on_air() -> None:
         queue = made.queues["sales"]
         value = made.encode_queue("sales")
         assert value is not None
-        cells = sum(len(channel.windows.days) + len(channel.windows.rolling) for channel in queue.channels.values())
+        cells = sum(
+            len(channel.windows.days.cells) + len(channel.windows.rolling.cells) for channel in queue.channels.values()
+        )
         sizes.append((len(queue.visits), cells, len(queue.closed), len(value)))
     for first, last in zip(
         map(max, zip(*sizes[34:53], strict=True)), map(max, zip(*sizes[53:], strict=True)), strict=True

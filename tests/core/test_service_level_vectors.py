@@ -94,7 +94,7 @@ def test_only_refused_callers_give_no_rate_and_no_level() -> None:
     shown = figures(made, START)["sales", "voice"].windows["day"]
     assert (shown.offered, shown.of("refused")) == (0, 3)
     assert (shown.levels[0].ratio, shown.abandon_ratio) == (None, None)
-    assert made.queues["sales"].channels["voice"].totals == {("refused", "closed"): 3}
+    assert made.queues["sales"].channels["voice"].totals == {"refused:closed": 3}
 
 
 def test_the_threshold_is_inclusive() -> None:

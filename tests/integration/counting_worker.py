@@ -10,16 +10,18 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import faust
 import orjson
 
+from queuewatch_schemas.config import KafkaSettings
 from queuewatch_streams.checkpoints import Checkpoints
 from queuewatch_streams.deliveries import Deliveries
-from queuewatch_streams.delivery import FetchApp, Record, Settings, build_app, wait_for_topics
+from queuewatch_streams.delivery import FetchApp, Record, Settings, build_app
+from queuewatch_streams.topics import wait_for_topic
 
 
 def record_offset(value: bytes) -> int:
@@ -36,6 +38,7 @@ class CountingPartition:
         self.number = number
         self.decode = decode
         self.partitions = partitions
+        self.topic_ids: tuple[str | None, str | None] = (None, None)
         self.counts: dict[str, int] = {}
         self.true_up_to: dict[str, int] = {}
         self.dirty: dict[str, tuple[int, int]] = {}
@@ -46,6 +49,7 @@ class CountingPartition:
             if state["partitions"] != partitions:
                 raise ValueError(f"the records are of {state['partitions']} partitions, the topic has {partitions}")
             self.own_up_to, self.total, self.next_offset = int(own[:20]), state["total"], state["resume_at"]
+            self.topic_ids = tuple(state["topic_ids"])
         for value in values:
             state = orjson.loads(value[20:])
             self.counts[state["queue"]] = state["events"]
@@ -55,20 +59,22 @@ class CountingPartition:
     def resume_at(self) -> int:
         return next(iter(self.dirty.values()))[0] if self.dirty else self.next_offset
 
-    def fold(self, records: Sequence[Record]) -> int:
+    def fold(self, records: Iterable[Record]) -> int:
+        folded = 0
         counts, true_up_to, dirty, last, decode = self.counts, self.true_up_to, self.dirty, self.last, self.decode
         for offset, timestamp, key, value, _ in records:
             queue = orjson.loads(value or b"")["data"]["queue"] if decode else (key or b"").decode()
             if offset >= self.own_up_to:
                 self.total += 1
+            folded += 1
+            self.next_offset = max(self.next_offset, offset + 1)
             if offset < true_up_to.get(queue, 0):
                 continue
             counts[queue] = counts.get(queue, 0) + 1
             last[queue] = offset
             if queue not in dirty:
                 dirty[queue] = offset, timestamp
-        self.next_offset = max(self.next_offset, records[-1].offset + 1)
-        return len(records)
+        return folded
 
     def encode_queue(self, queue: str) -> bytes | None:
         if queue not in self.counts:
@@ -76,7 +82,9 @@ class CountingPartition:
         return b"%020d" % self.next_offset + orjson.dumps({"queue": queue, "events": self.counts[queue]})
 
     def encode_self(self) -> bytes:
-        state = {"resume_at": self.resume_at, "total": self.total, "partitions": self.partitions}
+        state = {
+            "resume_at": self.resume_at, "total": self.total, "partitions": self.partitions, "topic_ids": self.topic_ids,
+        }  # fmt: skip
         return b"%020d" % self.next_offset + orjson.dumps(state)
 
     def written(self, queue: str | None, up_to: int) -> None:
@@ -106,7 +114,7 @@ class Shown:
         self.seen = 0
 
     def lose(self, partition: CountingPartition, up_to: int) -> None:
-        self.lost[partition.number] = up_to - partition.next_offset
+        self.lost[partition.number] = self.lost.get(partition.number, 0) + up_to - partition.next_offset
         partition.next_offset = up_to
 
     def write(self) -> None:
@@ -178,6 +186,14 @@ def make(options: dict[str, Any]) -> FetchApp:
 
         deliveries.deliver = forgetful  # type: ignore[method-assign]  # a test loses what Faust sometimes loses
 
+    async def stall() -> None:
+        while not app.should_stop:
+            time.sleep(options["stall"])
+            await asyncio.sleep(0.01)
+
+    if "stall" in options:
+        app.task(stall)
+
     async def show() -> None:
         while not app.should_stop:
             await asyncio.sleep(options.get("show_every", 0.25))
@@ -192,7 +208,8 @@ def main() -> None:
     options = json.loads(Path(sys.argv[1]).read_text())
     logging.basicConfig(level=options.get("loglevel", "WARNING"), format="%(asctime)s %(name)s %(message)s")
     app = make(options)
-    asyncio.run(wait_for_topics(app.settings, pause=0.2))
+    for topic in (app.settings.source, app.settings.changelog_topic):
+        asyncio.run(wait_for_topic(KafkaSettings(brokers=app.settings.brokers), topic))
     os.chdir(options["folder"])
     faust.Worker(app, loglevel=options.get("loglevel", "WARNING"), redirect_stdouts=False).execute_from_commandline()
 

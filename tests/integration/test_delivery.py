@@ -138,6 +138,27 @@ class Log:
 
         return run(read())
 
+    def remake(self, topic: str) -> None:
+        """Delete a topic and create it again: another id, nothing in it."""
+
+        async def remake() -> None:
+            async with self.admin() as admin:
+                await admin.delete_topics([topic])
+                while topic in await admin.list_topics():
+                    await asyncio.sleep(0.1)
+                await admin.create_topics([NewTopic(topic, PARTITIONS, 1)])
+
+        run(remake())
+
+    def cut(self, partition: int, before: int) -> None:
+        """Delete what lies before an offset of the source, as retention does."""
+
+        async def cut() -> None:
+            async with self.admin() as admin:
+                await admin.delete_records({TopicPartition(self.source, partition): RecordsToDelete(before)})
+
+        run(cut())
+
     def commit(self, offset: int) -> None:
         """Commit an offset for all partitions, as anyone could while no worker runs."""
 
@@ -324,7 +345,8 @@ def test_a_stale_record_behind_a_newer_one_loses_and_is_overwritten(log: Log, st
     wait_until(counted(log, worker), worker)
     assert worker.end() == 0
     log.write_record(0, "0/queue-0-1", b"%020d" % 7 + orjson.dumps({"queue": "queue-0-1", "events": 1}), [])
-    log.write_record(1, "1", b"%020d" % 9 + orjson.dumps({"resume_at": 3, "total": 3, "partitions": PARTITIONS}), [])
+    own = {"resume_at": 3, "total": 3, "partitions": PARTITIONS, "topic_ids": [None, None]}
+    log.write_record(1, "1", b"%020d" % 9 + orjson.dumps(own), [])
     log.write_record(2, "2/queue-2-2", None, [("up-to", b"11")])
     if log.idempotent:  # the embedded broker takes commits of members only
         log.commit(5_050)
@@ -351,7 +373,7 @@ def test_all_four_compressions_are_read(log: Log, start: Start) -> None:
 def test_topics_that_appear_after_the_start_are_waited_for(log: Log, start: Start) -> None:
     """A worker that was started first says what it waits for, and then works."""
     worker = start(log)
-    wait_until(lambda: "waiting for topic" in worker.log_text(), worker)
+    wait_until(lambda: "there is no topic" in worker.log_text(), worker)
     log.create()
     log.publish(400)
     wait_until(counted(log, worker), worker)
@@ -443,11 +465,7 @@ def test_records_that_retention_deleted_are_reported_as_lost(kafka_log: Log, sta
     kept = dict(log.published)
     log.publish(400)
 
-    async def delete() -> None:
-        async with log.admin() as admin:
-            await admin.delete_records({TopicPartition(log.source, 0): RecordsToDelete(1_060)})
-
-    run(delete())
+    log.cut(0, 1_060)
     worker = start(log)
     wait_until(lambda: bool(worker.shown().get("exposed")) and len(worker.shown()["exposed"]) == PARTITIONS, worker)
     wait_until(idle(worker), worker)
@@ -460,7 +478,7 @@ def test_records_that_retention_deleted_are_reported_as_lost(kafka_log: Log, sta
 
 
 def test_a_source_topic_made_anew_is_refused_with_what_to_do(kafka_log: Log, start: Start) -> None:
-    """Records that are true beyond the end of the log belong to another topic of that name."""
+    """Records that are true beyond the end of the log belong to another topic of that name, whether it tells its id."""
     log = kafka_log
     log.create()
     log.publish(4_000)
@@ -468,15 +486,90 @@ def test_a_source_topic_made_anew_is_refused_with_what_to_do(kafka_log: Log, sta
     wait_until(counted(log, worker), worker)
     assert worker.end() == 0
 
-    async def make_anew() -> None:
-        async with log.admin() as admin:
-            await admin.delete_topics([log.source])
-            while log.source in await admin.list_topics():
-                await asyncio.sleep(0.1)
-            await admin.create_topics([NewTopic(log.source, PARTITIONS, 1)])
-
-    run(make_anew())
+    log.remake(log.source)
     log.publish(40)
     worker = start(log)
     assert worker.process.wait(30) != 0
-    assert "was made anew" in worker.log_text()
+    assert "made anew" in worker.log_text()
+    assert f"delete the topic {log.changelog} too" in worker.log_text()
+
+
+@pytest.mark.parametrize("topic", ["source", "changelog"])
+def test_a_topic_made_anew_under_a_running_worker_stops_it(kafka_log: Log, start: Start, topic: str) -> None:
+    """It goes on where the old one ended, so that nothing but its id tells; the next start does by each as it must."""
+    log = kafka_log
+    log.create()
+    log.publish(4_000)
+    worker = start(log)
+    wait_until(counted(log, worker), worker)
+    wait_until(idle(worker), worker)
+    worker.process.send_signal(signal.SIGSTOP)
+    log.remake(getattr(log, topic))
+    if topic == "source":
+        log.publish(8_000)
+    worker.process.send_signal(signal.SIGCONT)
+    assert worker.process.wait(60) != 0
+    assert "made anew" in worker.log_text()
+    again = start(log, "again")
+    if topic == "source":
+        assert again.process.wait(30) != 0
+        assert "made anew" in again.log_text()
+    else:
+        wait_until(counted(log, again), again)
+        assert sum(again.shown()["totals"].values()) == 4_000
+
+
+def test_a_changelog_made_anew_behind_some_new_records_is_no_base_to_go_on_from(kafka_log: Log, start: Start) -> None:
+    """Its own record is there, but of the queues only those that were written since: all is folded again."""
+    log = kafka_log
+    log.create()
+    log.publish(4_000)
+    worker = start(log)
+    wait_until(counted(log, worker), worker)
+    assert worker.end() == 0
+    records = log.last_records()
+    log.remake(log.changelog)
+    for partition in range(PARTITIONS):  # as a worker does that has not noticed
+        for key in (f"{partition}/queue-{partition}-7", str(partition)):
+            log.write_record(partition, key, records[key], [])
+    again = start(log, "again")
+    wait_until(counted(log, again), again)
+    assert sum(again.shown()["totals"].values()) == 4_000
+    assert "is passed over" in again.log_text()
+
+
+def test_what_retention_deletes_before_a_running_worker_is_counted_as_lost(kafka_log: Log, start: Start) -> None:
+    """The log is cut beyond the consumer's position, in the middle and up to its end; on it goes behind both cuts."""
+    log = kafka_log
+    log.create()
+    log.publish(4_000)
+    worker = start(log)
+    wait_until(counted(log, worker), worker)
+    wait_until(idle(worker), worker)
+    counted_before = sum(counts(worker).values())
+    worker.process.send_signal(signal.SIGSTOP)
+    log.publish(400)
+    log.cut(0, 1_060)  # 40 of 100 are left
+    log.cut(1, 1_100)  # none is
+    worker.process.send_signal(signal.SIGCONT)
+    wait_until(lambda: worker.shown()["lost"] == {"0": 60, "1": 100}, worker)
+    log.publish(400)
+    wait_until(lambda: worker.shown()["folded"] == 4_800 - 160, worker)
+    wait_until(idle(worker), worker)
+    wait_until(lambda: len(worker.shown()["exposed"]) == PARTITIONS, worker)
+    assert worker.shown()["lost"] == {"0": 60, "1": 100}
+    assert sum(counts(worker).values()) == counted_before + 800 - 160
+    assert worker.shown()["fetched_again"] == 0
+    assert worker.end() == 0
+
+
+def test_a_loop_that_stalls_loses_nothing_and_fetches_nothing_again(kafka_log: Log, start: Start) -> None:
+    """What is under way while the loop does something else for longer than a look is not lost."""
+    log = kafka_log
+    log.create()
+    worker = start(log, stall=1.3, session_timeout=15.0, settings={"records_per_delivery": 200})
+    wait_until(lambda: len(worker.shown().get("owned", ())) == PARTITIONS, worker, within=90.0)
+    for _ in range(4):
+        log.publish(8_000)
+        wait_until(counted(log, worker), worker, within=90.0)
+    assert worker.shown()["fetched_again"] == 0

@@ -18,7 +18,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import NewTopic
 
 from queuewatch_schemas.config import Configuration, KafkaSettings, TopicNames
-from queuewatch_schemas.events import instant
+from queuewatch_schemas.times import instant
 from queuewatch_schemas.topics import partition_for
 from queuewatch_streams.brokers import Broker, free_port
 from queuewatch_streams.kafka import KafkaTrouble, administration

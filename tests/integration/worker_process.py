@@ -29,7 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.configuration_file import load
 from queuewatch_schemas.metrics import METRICS, PREFIX, Kind
-from queuewatch_schemas.topics import MAXIMUM_MESSAGE_BYTES, partition_for
+from queuewatch_schemas.topics import MAXIMUM_MESSAGE_BYTES, changelog_name, partition_for
 from queuewatch_streams.brokers import Broker, free_port
 from queuewatch_streams.publish import Published
 from queuewatch_streams.publish import publish as publish_file
@@ -347,6 +347,8 @@ class Site:
 
     def topic(self, role: str) -> str:
         """A topic's name."""
+        if role == "changelog":
+            return changelog_name(self.application)
         name: str = getattr(self.configuration.topics, role)
         return name
 

@@ -114,7 +114,7 @@ def test_every_type_of_event_has_an_example_that_parses() -> None:
     """Each once, and the worker's own reader takes it."""
     assert sorted(SAMPLES) == sorted(EVENT_TYPES)
     for sample in examples.EVENTS:
-        assert parse(json.dumps(sample).encode())["type"] == sample["type"]
+        assert parse(json.dumps(sample).encode()).type == sample["type"]
 
 
 @pytest.mark.parametrize("event_type", sorted(EVENT_TYPES))

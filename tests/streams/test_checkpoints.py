@@ -1,7 +1,7 @@
 """Which record of a key counts, when a record is due, and in which order records, dead letters and commits go out."""
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable
 from typing import Any
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuewatch_streams.checkpoints import UP_TO, CheckpointFailed, Checkpoints
+from queuewatch_streams.deliveries import Deliveries
 from queuewatch_streams.delivery import FetchApp, Record, Settings, build_app
 from queuewatch_streams.lease import Lease
 
@@ -21,6 +22,7 @@ class Counting:
 
     def __init__(self, number: int = 0) -> None:
         self.number = number
+        self.topic_ids: tuple[str | None, str | None] = (None, None)
         self.next_offset = 0
         self.dirty: dict[str, tuple[int, int]] = {}
 
@@ -28,7 +30,7 @@ class Counting:
     def resume_at(self) -> int:
         return next(iter(self.dirty.values()))[0] if self.dirty else self.next_offset
 
-    def fold(self, queues: Sequence[str]) -> None:
+    def fold(self, queues: Iterable[str]) -> None:
         for queue in queues:
             self.dirty.setdefault(queue, (self.next_offset, 0))
             self.next_offset += 1
@@ -174,6 +176,36 @@ def test_each_changed_queue_is_written_once_an_interval_and_evenly_spread() -> N
     keys = [key for key in bench.writer.keys if "/" in key]
     assert sorted(keys) == sorted(f"0/{queue}" for queue in queues)
     assert max(sizes) < 60
+
+
+def test_a_checkpoint_gets_on_between_deliveries_that_never_end() -> None:
+    """600 queues of four partitions, written slice by slice: some dozens of deliveries later all are acknowledged."""
+    bench = Bench()
+    bench.app = bench.checkpoints._app = build_app(Settings(brokers="127.0.0.1:1", group="g", source="e", partitions=4))
+    bench.app.lease, bench.app.writer = APP.lease, APP.writer
+    deliveries: Deliveries[Counting] = Deliveries(
+        bench.app, bench.checkpoints, restore=lambda number, own, values: Counting(number)
+    )
+    for number in range(4):
+        partition = Counting(number)
+        bench.checkpoints.own(partition, -1)
+        partition.fold([f"queue-{n}" for n in range(150)])
+    passed = 0
+
+    async def deliver() -> None:
+        nonlocal passed
+        while True:
+            passed += 1
+            await deliveries.rest()
+
+    async def write() -> None:
+        delivering = asyncio.ensure_future(deliver())
+        await bench.checkpoints.write_all(30.0)
+        delivering.cancel()
+
+    asyncio.run(write())
+    assert len(bench.writer) == 604
+    assert passed < 30
 
 
 def test_nothing_waits_when_too_many_events_would_have_to_be_replayed() -> None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import generate_latest
 
 from queuewatch_schemas.config import Configuration, Definition
 from queuewatch_streams.core.partition import Partition
@@ -25,9 +23,7 @@ GOOD = QueueFigures(
 
 def exposed(partition: Partition, config: Configuration, now: int, *, ready: bool = True) -> str:
     """The text of /metrics."""
-    registry = CollectorRegistry()
-    registry.register(Exporter(config).families([partition], Health(ready=ready, owned=1, lag={0: 7}), now))
-    return generate_latest(registry).decode()
+    return Exporter(config).at_once([partition], Health(ready=ready, owned=1, lag={0: 7}), now).text().decode()
 
 
 def test_figures_are_read_as_the_worker_exposes_them() -> None:

@@ -1,9 +1,13 @@
 """What stands on /metrics: the catalogue's names, zeros from the start, and nothing where nothing is known."""
 
+import asyncio
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
@@ -11,9 +15,13 @@ from prometheus_client.parser import text_string_to_metric_families
 from integration.worker_process import Scrape
 from queuewatch_schemas.config import Business, Calendar, Configuration, Definition, QueueSettings
 from queuewatch_schemas.metrics import METRICS, PREFIX, Kind
+from queuewatch_streams import pace
 from queuewatch_streams.core.partition import Clock, Partition
-from queuewatch_streams.exporter import Exporter, Health
-from support.events import HOUR, MINUTE, SECOND, SOURCE, call, cloud_event, heartbeat, micros, record
+from queuewatch_streams.exporter import Exporter, Exposition, Health
+from support import histories
+from support.events import HOUR, MINUTE, SECOND, SOURCE, call, cloud_event, heartbeat, listing, micros, record
+from support.reference_exporter import Reference
+from support.running import ALL_WINDOWS
 
 START = micros("2026-11-20T09:00:00+00:00")
 HEALTH = Health(
@@ -46,9 +54,7 @@ def text(
     config: Configuration, partitions: Iterable[Partition], now: int, only: str | None = None, accept: str = ""
 ) -> str:
     """/metrics as it is sent."""
-    encode, _ = choose_encoder(accept)
-    families = Exporter(config).families(partitions, HEALTH, now, only=only)
-    return encode(families).decode()
+    return Exporter(config).at_once(partitions, HEALTH, now, only=only).text(accept).decode()
 
 
 def scrape(config: Configuration, *partitions: Partition, now: int, only: str | None = None) -> Scrape:
@@ -74,6 +80,164 @@ def eventful() -> Partition:
         cloud_event("queue.opened", START, "sales", {}),
         heartbeat(START + 60 * SECOND),
     )
+
+
+OPEN = "application/openmetrics-text; version=1.0.0"
+ACCEPTED = ["", "text/plain", "text/plain; version=1.0.0; escaping=allow-utf-8", OPEN]
+ODD = ('say "hi" \\ back', "50 %", "%s %d %% %(queue)s", "客服 – þÿ", "{a=b},c", "\\n")
+"""Names that an exposition format, a template or an encoding may trip over."""
+MANY = configuration(
+    business=Business(windows=ALL_WINDOWS, time_zone="Asia/Kolkata"),
+    definitions={
+        "default": {"threshold_seconds": 20},
+        "%d": {"threshold_seconds": 17.5, "preset": "removed"},
+        "late": {"attribution": "outcome", "preset": "ignore-short"},
+    },
+    calendars={"office": Calendar(weekly={"mon": ("08:00-10:00",)})},
+    queues={
+        ODD[0]: QueueSettings(name="1st % of \\", group='"', site="€", definitions=("default", "%d", "late")),
+        ODD[1]: QueueSettings(calendar="office"),
+        "quiet": QueueSettings(definitions=("late",)),
+    },
+)
+
+
+def lines(text: str) -> list[tuple[str, float | str]]:
+    """Each line, its value as a number however it is written."""
+    found: list[tuple[str, float | str]] = []
+    for line in text.splitlines():
+        series, _, value = line.rpartition(" ")
+        found.append((line, "") if line.startswith("#") else (series, float(value)))
+    return found
+
+
+@st.composite
+def odd_histories(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Histories of queues with odd names, with heartbeats, opening hours and lists of who waits."""
+    events = draw(histories.histories(histories.Scale(queues=ODD, visits=8, strays=6)))
+    at = st.integers(0, histories.LENGTH // SECOND).map(lambda second: histories.START + second * SECOND)
+    queue = st.sampled_from(ODD)
+    more = st.one_of(
+        st.builds(heartbeat, at, upstream=st.sampled_from(("ok", "down")), source=st.sampled_from(histories.SOURCES)),
+        st.builds(lambda at, queue, kind: cloud_event(kind, at, queue, {}), at, queue, st.sampled_from(HOURS)),
+        st.builds(lambda at, queue: listing(at, {}, queue, source='"\\%s\n'), at, queue),
+        st.builds(lambda at: heartbeat(at, source='"\\%s\n'), at),
+    )
+    return sorted([*events, *draw(st.lists(more, max_size=6))], key=lambda event: micros(event["time"]))
+
+
+HOURS = ("queue.opened", "queue.closed")
+
+
+modest = settings(suppress_health_check=[HealthCheck.too_slow], deadline=None, max_examples=40)
+
+
+@modest
+@given(odd_histories(), st.integers(0, 40), st.sampled_from(tuple(Clock)), st.sampled_from(ACCEPTED))
+def test_the_text_is_what_prometheus_client_would_write(
+    events: list[dict[str, Any]], minutes: int, clock: Clock, accept: str
+) -> None:
+    """Line by line, whatever came, again and again from the same templates, while queues come, change and go."""
+    exporter, reference = Exporter(MANY), Reference(MANY)
+    made = [Partition(number, MANY, partitions=2, clock=clock) for number in range(2)]
+    health = replace(HEALTH, version='1"\\\n%d')
+    half = len(events) // 2
+    for part in (events[:half], events[half:], []):
+        now = (micros(part[-1]["time"]) if part else histories.START + histories.LENGTH) + minutes * MINUTE
+        for partition in made:
+            mine = [each for offset, each in enumerate(part) if offset % 2 == partition.number]
+            partition.fold(record(partition.next_offset + offset, each) for offset, each in enumerate(mine))
+            partition.expire()
+        if not part and made[0].queues:
+            del made[0].queues[next(iter(made[0].queues))]
+        told = exporter.at_once(made, health, now)
+        content_type, size, pieces = told.encoded(accept)
+        body = b"".join(pieces)
+        assert (content_type, size) == (choose_encoder(accept)[1], len(body))
+        assert lines(body.decode()) == lines(reference.text(made, health, now, accept))
+        samples = Scrape.parse(told.text().decode()).samples
+        for name in ODD[:3]:
+            alone = exporter.at_once(made, health, now, only=name).text().decode()
+            expected = {key: value for key, value in samples.items() if ("queue", name) in key[1]}
+            assert Scrape.parse(alone).samples == expected
+
+
+@modest
+@given(odd_histories(), st.integers(0, 40))
+def test_both_formats_are_read_as_the_same_samples(events: list[dict[str, Any]], minutes: int) -> None:
+    """By the two parsers of Prometheus' client."""
+    made = Partition(0, MANY, partitions=1)
+    made.fold(record(offset, event) for offset, event in enumerate(events))
+    told = Exporter(MANY).at_once([made], HEALTH, made.log_time + minutes * MINUTE)
+    read = []
+    for parse, accept in ((text_string_to_metric_families, ""), (open_metrics, OPEN)):
+        families = parse(told.text(accept).decode())
+        read.append([each[:3] for family in families for each in family.samples])
+    assert read[0] == read[1]
+
+
+def test_names_are_not_escaped_and_the_client_is_told_so() -> None:
+    """They need none; a client that asks for another scheme than it gets can tell by the content type."""
+    for scheme in ("dots", "values"):
+        accept = f"{OPEN}; escaping={scheme}"
+        content_type, _, pieces = Exporter(configuration()).at_once([eventful()], HEALTH, START).encoded(accept)
+        assert content_type.endswith("escaping=underscores")
+        assert b"".join(pieces).decode() == text(configuration(), [eventful()], START, accept=OPEN)
+
+
+async def test_a_queues_lines_are_of_one_instant_though_others_have_their_turn_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Folding goes on between the slices of a scrape; no queue is seen half before an event and half after it."""
+    monkeypatch.setattr(pace, "SLICE", 0.0)  # after each queue somebody else has his turn
+    config = configuration()
+    queues = [f"q-{number}" for number in range(20)]
+    made = partition(config, *(call("queued", START, f"c-{each}", each) for each in queues))
+    gathering = asyncio.ensure_future(Exporter(config).in_slices([made], HEALTH, START + 2 * HOUR))
+    await asyncio.sleep(0)  # it has begun
+    turns = 0
+    while not gathering.done():
+        turns += 1
+        at = START + turns * SECOND
+        for each in [*queues, f"new-{turns}"]:
+            events = call("queued", at, f"c-{turns}-{each}", each), call("abandoned", at, f"c-{each}", each)
+            made.fold([record(made.next_offset + offset, event) for offset, event in enumerate(events)])
+        await asyncio.sleep(0)
+    shown = Scrape.parse((await gathering).text().decode())
+    assert turns >= len(queues)
+    assert shown.queues == set(queues), "what came meanwhile stands in the next scrape"
+    seen = set()
+    for each in queues:
+        seen.add(offered := shown.value("calls_offered_total", queue=each))
+        assert shown.sum("window_calls", queue=each, window="day") == offered
+        assert shown.value("calls_waiting", queue=each) == shown.value(
+            "window_calls", queue=each, window="day", outcome="waiting"
+        )
+        assert shown.value("balance_residual", queue=each) == 0
+    assert len(seen) > 1, "the queues were told at different instants"
+
+
+async def test_in_slices_and_at_once_is_the_same_where_nothing_happens_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same bytes, in the same order."""
+    exporter, now = Exporter(MANY), START + 2 * MINUTE
+    at_once = exporter.at_once([eventful()], HEALTH, now).text()
+    assert (await exporter.in_slices([eventful()], HEALTH, now)).text() == at_once
+    monkeypatch.setattr(pace, "SLICE", 0.0)
+    assert (await exporter.in_slices([eventful()], HEALTH, now)).text() == at_once
+
+
+def test_a_long_text_comes_in_pieces() -> None:
+    """All of them together are the whole of the promised size, and no label is put together of two lines."""
+    told = Exposition()
+    for number in range(20_000):
+        told.line("partition_ready", {"partition": str(number)}, 1)
+    _, size, pieces = told.encoded("")
+    parts = list(pieces)
+    assert len(parts) > 1
+    assert sum(map(len, parts)) == size
+    assert len(Scrape.parse(b"".join(parts).decode()).samples) == 20_000
 
 
 @pytest.mark.parametrize("accept", ["", "text/plain", "application/openmetrics-text; version=1.0.0"])
@@ -250,8 +414,7 @@ def test_a_calendar_says_whether_a_queue_is_open() -> None:
 
 def test_what_the_worker_does_not_know_of_itself_is_left_out() -> None:
     """Without partitions there is no age of a checkpoint, and of an unknown lag no sample."""
-    families = Exporter(configuration()).families([], Health(ready=False, owned=0), START)
-    names = families.names()
+    names = Exporter(configuration()).at_once([], Health(ready=False, owned=0), START).names()
     assert {"ready", "partitions", "build_info"} <= names
     assert not {"checkpoint_age_seconds", "consumer_lag_records", "partition_ready"} & names
     shown = scrape(configuration(), now=START)

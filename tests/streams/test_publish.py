@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from queuewatch_schemas.config import Configuration, KafkaSettings
 from queuewatch_schemas.configuration_file import ConfigurationError
-from queuewatch_schemas.events import instant
+from queuewatch_schemas.times import instant
 from queuewatch_streams import publish as publishing
 from queuewatch_streams.kafka import client_settings, password, producer_settings
 from queuewatch_streams.publish import Published, Unaddressed, UnreadableFile, address, publish, shifted, shifted_time

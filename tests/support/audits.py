@@ -103,7 +103,7 @@ def published(
 ) -> dict[str, QueueSnapshot]:
     """What a worker that folded these records publishes of each queue."""
     made = Partition(0, config, partitions=1, clock=clock)
-    made.fold(records)
+    made.fold(Record(each.offset, each.timestamp, each.key, each.value, each.headers) for each in records)
     return {
         name: QueueSnapshot.from_bytes(snapshot(made, name, config.queue(name), now(made.log_time)))
         for name in made.queues

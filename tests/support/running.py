@@ -69,7 +69,7 @@ def figures(made: Partition, now: int) -> dict[tuple[str, str], ChannelFigures]:
         (name, channel_name): channel_figures(queue, channel, now)
         for name, queue in made.queues.items()
         for channel_name, channel in queue.channels.items()
-        if channel.windows.days or channel.waiting
+        if channel.windows.days.cells or channel.waiting
     }
 
 
@@ -80,7 +80,7 @@ def settle(made: Partition) -> Partition:
     return made
 
 
-def totals(made: Partition) -> dict[tuple[str, str], dict[tuple[str, ...], int]]:
+def totals(made: Partition) -> dict[tuple[str, str], dict[str, int]]:
     """Every counter, by queue and channel."""
     return {
         (name, channel_name): {key: amount for key, amount in channel.totals.items() if amount}
@@ -103,8 +103,8 @@ def state(queue: Queue) -> dict[str, Any]:
 def corrected(channel: Channel) -> dict[str, int]:
     """The counters of a channel corrected by its revisions: total - revisions from + revisions to."""
     counted = dict.fromkeys(("offered", *OUTCOMES, "refused"), 0)
-    for name, *labels in channel.totals:
-        amount = channel.totals[(name, *labels)]
+    for key, amount in channel.totals.items():
+        name, *labels = key.split(":")
         if name in counted:
             counted[name] += amount
         elif name == "revisions":

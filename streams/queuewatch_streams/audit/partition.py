@@ -185,19 +185,19 @@ class PartitionRecount:
         if record.key is None:
             raise Rejected(Reason.NO_KEY, "")
         event = parse(record.value)
-        kind, at = event["type"], event["at"]
+        kind, at = event.type, event.at
         if self.history:
             self.log_time = max(self.log_time, at)
         original = next((value for name, value in reversed(record.headers) if name == REKEYED_HEADER), None)
         if not self.history:
-            self._judge_time(record, original, kind, at, event["source"])
+            self._judge_time(record, original, kind, at, event.source)
         if kind == "queuewatch.agent.state.v1":
             raise Rejected(Reason.WRONG_TOPIC, "")
         letter = self._letters.get(record.offset)
         if kind == "queuewatch.source.heartbeat.v1":
             self._note_letter(record, letter)
             return
-        name = event["subject"] if kind.startswith(_QUEUE) else event["data"]["queue"]
+        name = event.subject if kind.startswith(_QUEUE) else event.data["queue"]
         home = partition_for(name.encode(), self.partitions)
         if home != self.number:
             if original is not None:
@@ -216,7 +216,7 @@ class PartitionRecount:
         if snapshot is None or record.offset >= snapshot.offset:
             self._note_behind(record.offset, name, kind)
         elif kind.startswith(_CALL):
-            self.queues[name].take(kind.split(".")[2], at, event["subject"], event["data"], self.log_time)
+            self.queues[name].take(kind.split(".")[2], at, event.subject, event.data, self.log_time)
         elif kind.startswith(_QUEUE):
             self.queues[name].touch(self.log_time)
 

@@ -31,8 +31,8 @@ from queuewatch_schemas.config import (
     Preset,
     WaitClock,
 )
-from queuewatch_schemas.events import instant
 from queuewatch_schemas.records import CALLBACK, QueueSnapshot, microseconds
+from queuewatch_schemas.times import instant
 from queuewatch_streams.core.calendar import EPOCH, business_day, interval_start
 
 __all__ = ["ChannelCount", "Keeping", "LevelCount", "Question", "QueueRecount", "Rule", "Window", "WindowCount"]

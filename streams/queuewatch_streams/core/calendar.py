@@ -27,14 +27,18 @@ def to_datetime(at: int) -> datetime:
     return EPOCH + timedelta(microseconds=at)
 
 
-@lru_cache(maxsize=65_536)
 def interval_start(at: int, minutes: int, zone: ZoneInfo) -> int:
     """The start of the local interval of so many minutes that holds `at`.
 
     Local minutes are subtracted in absolute time, so both passes of a repeated hour have intervals of their own.
     """
-    local = to_datetime(at).astimezone(zone)
-    return at - (local.minute % minutes) * MINUTE - local.second * SECOND - local.microsecond
+    return _interval_start(at - at % SECOND, minutes, zone)
+
+
+@lru_cache(maxsize=65_536)
+def _interval_start(second: int, minutes: int, zone: ZoneInfo) -> int:
+    local = to_datetime(second).astimezone(zone)
+    return second - (local.minute % minutes) * MINUTE - local.second * SECOND
 
 
 @lru_cache(maxsize=4096)
@@ -47,12 +51,17 @@ def _day_bounds(day: date, start_hour: int, zone: ZoneInfo) -> tuple[int, int]:
 
 def business_day(at: int, start_hour: int, zone: ZoneInfo) -> tuple[int, int]:
     """Start and end of the business day that holds `at`; it begins at that local hour and is named by that date."""
-    day = to_datetime(at).astimezone(zone).date()
+    return _business_day(at - at % SECOND, start_hour, zone)
+
+
+@lru_cache(maxsize=4096)
+def _business_day(second: int, start_hour: int, zone: ZoneInfo) -> tuple[int, int]:
+    day = to_datetime(second).astimezone(zone).date()
     for candidate in (day, day - timedelta(days=1), day + timedelta(days=1)):
         start, end = _day_bounds(candidate, start_hour, zone)
-        if start <= at < end:
+        if start <= second < end:
             return start, end
-    raise AssertionError(f"no business day around {day} in {zone} holds {at}")
+    raise AssertionError(f"no business day around {day} in {zone} holds {second}")
 
 
 @dataclass(frozen=True)

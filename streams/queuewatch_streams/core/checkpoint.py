@@ -20,10 +20,11 @@ from queuewatch_schemas.config import Attribution, Diverts, Preset, WaitClock
 from queuewatch_streams.core.calendar import OpeningHours
 from queuewatch_streams.core.policy import Policy
 from queuewatch_streams.core.queue import Queue
-from queuewatch_streams.core.service_level import Level, Status
+from queuewatch_streams.core.service_level import WAITING, Level
 from queuewatch_streams.core.visit import Entry, Rules, Visit, VisitKey, outcome_of, share, visit_key
+from queuewatch_streams.core.windows import Cell, Cells
 
-VERSION: Final = 1
+VERSION: Final = 2
 _HEADER: Final = struct.Struct(">Bq")
 _LEVEL: Final = 3  # zstd: half the size of level 1's worst cases, still some 100 MB/s
 
@@ -106,10 +107,10 @@ def dump_queue(queue: Queue) -> dict[str, Any]:
         "rules": [dump_rules(each) for each in rules],
         "channels": {
             name: {
-                "totals": sorted([*key, amount] for key, amount in channel.totals.items() if amount),
+                "totals": sorted([key, amount] for key, amount in channel.totals.items() if amount),
                 "days": _dump_cells(channel.windows.days),
                 "rolling": _dump_cells(channel.windows.rolling),
-                "from": [channel.windows.days_from, channel.windows.rolling_from],
+                "from": [channel.windows.days.since, channel.windows.rolling.since],
                 "touched": sorted(channel.windows.touched),
                 "published_to": channel.published_to,
                 "unfinal": sorted(channel.unfinal),
@@ -148,11 +149,11 @@ def load_queue(payload: dict[str, Any], policy: Policy) -> Queue:
     entries = [share(Entry(e[0], e[1], tuple(e[2]), *e[3:])) for e in payload["entries"]]
     for name, kept in payload["channels"].items():
         channel = queue.channel(name)
-        channel.totals = {tuple(key): amount for *key, amount in kept["totals"]}
+        channel.totals = dict(kept["totals"])
         windows = channel.windows
-        windows.days = {int(at): cell for at, cell in kept["days"].items()}
-        windows.rolling = {int(at): cell for at, cell in kept["rolling"].items()}
-        windows.days_from, windows.rolling_from = kept["from"]
+        windows.days.cells = {int(at): Cell.of_told(told) for at, told in kept["days"].items()}
+        windows.rolling.cells = {int(at): Cell.of_told(told) for at, told in kept["rolling"].items()}
+        windows.days.since, windows.rolling.since = kept["from"]
         windows.touched = set(kept["touched"])
         channel.published_to, channel.unfinal = kept["published_to"], set(kept["unfinal"])
     keys = _load_visits(queue, payload, rules, entries)
@@ -195,7 +196,7 @@ def _rebuild(queue: Queue) -> None:
     """Who waits, what is due when, from the visits."""
     for key, visit in queue.visits.items():
         outcome = outcome_of(visit)
-        if outcome is not None and outcome.status is Status.WAITING:
+        if outcome is not None and outcome.status == WAITING:
             channel = queue.channel(outcome.channel)
             channel.waiting.append(outcome.arrival)
             channel.open[key] = visit
@@ -225,8 +226,8 @@ def _flat(key: VisitKey) -> tuple[str, int]:
     return (key, 1) if isinstance(key, str) else key
 
 
-def _dump_cells(cells: dict[int, dict[str, int]]) -> dict[int, dict[str, int]]:
-    return {at: dict(sorted(cells[at].items())) for at in sorted(cells)}
+def _dump_cells(cells: Cells) -> dict[int, dict[str, int]]:
+    return {at: dict(sorted(cell.told().items())) for at, cell in sorted(cells.cells.items())}
 
 
 _MORE: Final[dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {

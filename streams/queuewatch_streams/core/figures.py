@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
+from typing import Final
 
-from queuewatch_schemas.config import ROLLING_SECONDS, Attribution, WaitClock
+from queuewatch_schemas.config import ROLLING_SECONDS, Attribution
 from queuewatch_schemas.metrics import BOUNDED_WINDOWS
 from queuewatch_streams.core.calendar import MINUTE, SECOND, business_day, interval_start
 from queuewatch_streams.core.policy import Policy
@@ -36,7 +37,7 @@ class LevelFigures:
 class WindowFigures:
     """One channel of a queue over [start, end), booked by arrival but for handling, which is booked when talk ended.
 
-    `cell` holds the sums under the names that `Queue` books; `offered` and `waiting` include those without outcome.
+    `cell` holds the sums; `offered` and `waiting` include those without outcome.
     """
 
     start: int
@@ -48,28 +49,28 @@ class WindowFigures:
 
     def of(self, name: str) -> int:
         """A booked figure, 0 where nothing was booked."""
-        return self.cell.get(name, 0)
+        return self.cell.of(name)
 
     @property
     def handle(self) -> int:
         """Talk, hold and after-call work of the handled visits."""
-        return self.of("talk") + self.of("hold") + self.of("wrap")
+        return self.cell.talk + self.cell.hold + self.cell.wrap
 
     @property
     def answer_wait_mean(self) -> float | None:
         """ASA in microseconds: the mean wait of answered visits; None without any."""
-        return ratio(self.of("answer_wait"), self.of("answered"))
+        return ratio(self.cell.answer_wait, self.cell.answered)
 
     @property
     def handle_mean(self) -> float | None:
         """AHT in microseconds; None where nothing was handled."""
-        return ratio(self.handle, self.of("handled"))
+        return ratio(self.handle, self.cell.handled)
 
     @property
     def abandon_ratio(self) -> float | None:
         """(abandoned - short) / (answered + abandoned - short); None where that base is empty."""
-        lost = self.of("abandoned") - self.of("short")
-        return ratio(lost, self.of("answered") + lost)
+        lost = self.cell.abandoned - self.cell.short
+        return ratio(lost, self.cell.answered + lost)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +103,27 @@ def window_bounds(window: str, now: int, policy: Policy) -> tuple[int, int]:
 
 
 def window_figures(
-    channel: Channel, policy: Policy, start: int, end: int, now: int, *, rolling: bool = False, bounded: bool = False
+    channel: Channel,
+    policy: Policy,
+    start: int,
+    end: int,
+    now: int,
+    *,
+    rolling: bool = False,
+    followed: bool = False,
+    bounded: bool = False,
 ) -> WindowFigures:
-    """One channel's figures over [start, end), with those who wait as they stand at `now`."""
-    cell = channel.windows.rolling_total(start, end) if rolling else channel.windows.total(start, end)
+    """One channel's figures over [start, end), with those who wait as they stand at `now`.
+
+    `followed`: a long window that is asked for again and again.
+    """
+    windows = channel.windows
+    cell = (windows.rolling if rolling else windows.days).total(start, end, followed=followed)
     waiting = _between(channel.waiting, start, end)
     levels = tuple(
         _level_figures(channel, policy, level, cell, start, end, now, bounded) for level in policy.rules.levels
     )
-    return WindowFigures(start, end, cell, cell.get("offered", 0) + waiting, waiting, levels)
+    return WindowFigures(start, end, cell, cell.offered + waiting, waiting, levels)
 
 
 def channel_figures(queue: Queue, channel: Channel, now: int) -> ChannelFigures:
@@ -119,8 +132,16 @@ def channel_figures(queue: Queue, channel: Channel, now: int) -> ChannelFigures:
     windows = {}
     for window in policy.windows:
         start, end = window_bounds(window, now, policy)
+        rolling = window in ROLLING_SECONDS
         windows[window] = window_figures(
-            channel, policy, start, end, now, rolling=window in ROLLING_SECONDS, bounded=window in BOUNDED_WINDOWS
+            channel,
+            policy,
+            start,
+            end,
+            now,
+            rolling=rolling,
+            followed=rolling or window == "day",
+            bounded=window in BOUNDED_WINDOWS,
         )
     waiting = bisect_right(channel.waiting, now)
     return ChannelFigures(
@@ -140,6 +161,9 @@ def is_open(queue: Queue, now: int) -> bool | None:
     return None if hours is None else hours.is_open(now)
 
 
+_SETTLED: Final = frozenset({"answered", "abandoned", "revisions:waiting:none"})
+
+
 def balance_residual(channel: Channel) -> int:
     """Offered less every outcome less those who wait: 0, or a visit was lost or counted twice.
 
@@ -148,9 +172,9 @@ def balance_residual(channel: Channel) -> int:
     totals = channel.totals
     residual = -len(channel.open)
     for name, amount in totals.items():
-        if name[0] == "offered":
+        if name == "offered":
             residual += amount
-        elif name[0] in ("answered", "abandoned", "diverted", "evicted") or name == ("revisions", "waiting", "none"):
+        elif name in _SETTLED or name.startswith(("diverted:", "evicted:")):
             residual -= amount
     return residual
 
@@ -158,7 +182,7 @@ def balance_residual(channel: Channel) -> int:
 def _level_figures(
     channel: Channel, policy: Policy, level: Level, cell: Cell, start: int, end: int, now: int, bounded: bool
 ) -> LevelFigures:
-    met, base = cell.get("met:" + level.name, 0), cell.get("base:" + level.name, 0)
+    met, base = cell.of(level.met_key), cell.of(level.base_key)
     pending = level.pending
     bounded = bounded and level.attribution is Attribution.ARRIVAL
     if pending is Pending.NEVER and not bounded:
@@ -177,7 +201,7 @@ def _waiting_for(channel: Channel, policy: Policy, level: Level, start: int, end
     """How many who wait belong to the range in this level's attribution: (not yet past, past) its threshold."""
     late = now - level.threshold  # who began to wait before that has passed it
     shift = level.threshold if level.attribution is Attribution.EVENT else 0
-    if level.clock is WaitClock.QUEUE and not level.only_open:
+    if level.plain:
         waiting = channel.waiting
         every = _between(waiting, start - shift, end - shift)
         past = _between(waiting, start - shift, min(end - shift, late))

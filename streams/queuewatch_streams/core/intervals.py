@@ -38,9 +38,14 @@ def closed_intervals(queue: Queue, log_time: int, offset: int = 0) -> Iterator[C
     current = interval_start(log_time, policy.interval_minutes, policy.zone)
     for name, channel in queue.channels.items():
         if channel.published_to is None:
-            first = min((*channel.windows.days, *channel.waiting[:1], log_time))
+            first = min((*channel.windows.days.cells, *channel.waiting[:1], log_time))
             channel.published_to = interval_start(first, policy.interval_minutes, policy.zone)
-        if channel.published_to >= current and not channel.windows.touched and not channel.unfinal:
+        due = log_time - policy.grace - policy.interval_minutes * MINUTE
+        if (
+            channel.published_to >= current
+            and not any(at < channel.published_to for at in channel.windows.touched)
+            and not any(at <= due for at in channel.unfinal)
+        ):
             continue
         starts = {
             interval_start(at, policy.interval_minutes, policy.zone)

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.events import EVENT_TYPES, Reason, Rejected, parse
 from queuewatch_schemas.metrics import EVENT_DELAY_BUCKETS
+from queuewatch_schemas.plain import Event
 from queuewatch_schemas.topics import partition_for
 from queuewatch_streams.core.calendar import SECOND
 from queuewatch_streams.core.checkpoint import dump_queue, load_queue, pack, unpack
@@ -26,7 +27,7 @@ from queuewatch_streams.core.ghosts import Eviction, evictions
 from queuewatch_streams.core.intervals import Closed, closed_intervals
 from queuewatch_streams.core.policy import Policy
 from queuewatch_streams.core.queue import Queue
-from queuewatch_streams.core.visit import Merged, visit_key
+from queuewatch_streams.core.visit import REPEATED, visit_key
 from queuewatch_streams.core.windows import QUARTER
 
 REKEYED_HEADER: Final = "queuewatch-original-timestamp"
@@ -40,10 +41,13 @@ LONGEST_INTERVAL: Final = 86_400
 _DELAY_EDGES: Final = tuple(round(edge * SECOND) for edge in EVENT_DELAY_BUCKETS)
 _CALLS: Final = {name: name.split(".")[2] for name in EVENT_TYPES if name.startswith("queuewatch.call.")}
 _EVICTED: Final = "queuewatch.call.evicted.v1"
-# The keys of Partition.counts that every event needs, made once.
-_COUNTED: Final = {name: ("events", name) for name in EVENT_TYPES}
-_DELAYED: Final = (*(("delay", str(edge)) for edge in _DELAY_EDGES), ("delay", "inf"))
-_DELAY_SUM: Final = ("delay", "sum")
+_SURVEY: Final = "queuewatch.survey.answered.v1"
+_BARE: Final = frozenset(
+    f"queuewatch.call.{kind}.v1" for kind in ("ringing", "answered", "abandoned", "ended", "wrapped")
+)
+"""Events of whose data nothing is asked once they are routed: what waits to be folded has to stay small."""
+_NOTHING: Final[dict[str, Any]] = {}
+_DELAYS: Final = (*(str(edge) for edge in _DELAY_EDGES), "inf")
 
 
 class Clock(StrEnum):
@@ -95,6 +99,7 @@ class Pending(NamedTuple):
 class Source:
     """What a partition knows of a source.  Times in microseconds."""
 
+    name: str
     last_event: int = 0
     heartbeat: int | None = None
     interval: int = 0
@@ -115,6 +120,8 @@ class Partition:
     ) -> None:
         self.number = number
         self.partitions = partitions
+        self.topic_ids: tuple[str | None, str | None] = (None, None)
+        """Of source and changelog, as the brokers told when the partition was taken up; None: they told none."""
         self.clock = clock
         self.configuration = configuration
         self.queues: dict[str, Queue] = {}
@@ -122,9 +129,12 @@ class Partition:
         self.log_time = 0
         self.newest_event = 0
         self.sources: dict[str, Source] = {}
-        self.counts: dict[tuple[str, ...], int] = {}
-        """("events", type), ("rejected", reason), ("delay", edge or "sum"), and ("late",), ("duplicates",), ("rekeyed",),
-        ("lost",)."""
+        self._routed: dict[str, list[Event]] = {}  # what each queue has to fold yet, within one call of fold
+        self._counts: dict[tuple[str, ...], int] = {}
+        # What every event adds to.
+        self._events: dict[str, int] = {}
+        self._delays = [0] * len(_DELAYS)
+        self._delay_sum = 0
         self.dirty: dict[str, Pending] = {}
         """Queues that changed since their record was last encoded, in the order of their first event since."""
         self._writing: dict[str, Pending] = {}  # encoded, not yet acknowledged
@@ -138,6 +148,17 @@ class Partition:
         self._own_offset = 0  # up to there the partition's own record holds what belongs to no queue
         self._repeated_gone = 0  # duplicates of queues that have left; those of the others are in their records
         self._admitted: dict[str, int] = {}  # queues that no written record tells of yet, and where they came in
+
+    @property
+    def counts(self) -> dict[tuple[str, ...], int]:
+        """("events", type), ("rejected", reason), ("delay", edge or "sum"), and ("late",), ("duplicates",), ("rekeyed",),
+        ("lost",); delays in microseconds."""
+        told = dict(self._counts)
+        told.update((("events", kind), amount) for kind, amount in self._events.items())
+        told.update((("delay", edge), amount) for edge, amount in zip(_DELAYS, self._delays, strict=True) if amount)
+        if self._delay_sum:
+            told["delay", "sum"] = self._delay_sum
+        return told
 
     def policy(self, queue: str) -> Policy:
         """What the configuration means to a queue."""
@@ -167,7 +188,7 @@ class Partition:
             else:
                 partition._restore_self(offset, payload)
         if repeated := partition._repeated_gone + sum(queue.repeated for queue in partition.queues.values()):
-            partition.counts["duplicates",] = repeated
+            partition._counts["duplicates",] = repeated
         partition._settled = max((partition._own_offset, *partition._true_up_to.values()), default=0)
         return partition
 
@@ -183,13 +204,23 @@ class Partition:
                 f" now it has {self.partitions}; keys mean other partitions now. Give the topic its old number of"
                 " partitions, or begin anew under another application name and a new topic"
             )
+        source_id, changelog_id = payload["topic_ids"]
+        self.topic_ids = source_id, changelog_id
         self._own_offset = offset
         self.next_offset = payload["resume_at"]
         self.log_time = payload["log_time"]
         self.newest_event = payload["newest_event"]
-        self.counts = {tuple(key): amount for *key, amount in payload["counts"]}
+        for *key, amount in payload["counts"]:
+            if key[0] == "events":
+                self._events[key[1]] = amount
+            elif key == ["delay", "sum"]:
+                self._delay_sum = amount
+            elif key[0] == "delay":
+                self._delays[_DELAYS.index(key[1])] = amount
+            else:
+                self._counts[tuple(key)] = amount
         self._repeated_gone = payload["repeated_gone"]
-        self.sources = {name: Source(*each) for name, each in payload["sources"].items()}
+        self.sources = {name: Source(name, *each) for name, each in payload["sources"].items()}
         self._admitted = dict(payload["admitted"])
 
     @property
@@ -223,6 +254,7 @@ class Partition:
             {
                 "partition": self.number,
                 "partitions": self.partitions,
+                "topic_ids": self.topic_ids,
                 "resume_at": first.offset,
                 "log_time": first.log_time,
                 "newest_event": self.newest_event,
@@ -252,33 +284,73 @@ class Partition:
     # -------------------------------------------------------------------------------------------------------- folding
 
     def fold(self, records: Iterable[Record]) -> Folded:
-        """Fold records in the order of their offsets; what was folded before is passed over."""
+        """Fold records in the order of their offsets; what was folded before is passed over.
+
+        Each record is judged and routed in that order, at its own log time; then each queue folds what is for it, in that order
+        too.  Queue by queue, since what a queue knows is spread over memory, and looking there once is a third cheaper.
+        """
         folded = Folded()
-        counts, live = self.counts, self.clock is Clock.LIVE
+        live = self.clock is Clock.LIVE
         for record in records:
-            offset = record.offset
+            offset, timestamp, key, value, headers = record
             if offset < self.next_offset:
                 continue
-            before = self.log_time
-            if live and record.timestamp * 1000 > before:
-                self._pass_to(record.timestamp * 1000, folded)
+            before, stamp = self.log_time, timestamp * 1000
+            if live and stamp > before:
+                self._pass_to(stamp, folded)
             own = offset >= self._own_offset  # what belongs to no queue is not in the partition's record yet
             try:
-                self._fold_one(record, own, before, folded)
+                if value is None:
+                    raise Rejected(Reason.NO_VALUE, "the record has no value; an event is a JSON object")
+                if key is None:
+                    raise Rejected(Reason.NO_KEY, "the record has no key; the key of an event is its queue")
+                event = parse(value)
+                at = event.at
+                kind = event.type
+                if not live:
+                    if at > self.log_time:
+                        self._pass_to(at, folded)
+                elif headers or kind == _EVICTED or not -self._ahead <= stamp - at <= self._grace:
+                    self._judge_time(event, kind, at, stamp, headers)
+                if self._route(record, event, kind, own, before, folded) and own:
+                    self._events[kind] = self._events.get(kind, 0) + 1
+                    if at > self.newest_event:
+                        self.newest_event = at
+                    if live:
+                        delay = stamp - at
+                        self._delays[bisect_left(_DELAY_EDGES, delay)] += 1
+                        if delay > 0:
+                            self._delay_sum += delay
             except Rejected as rejected:
                 if own:
-                    key = ("rejected", rejected.reason.value)
-                    counts[key] = counts.get(key, 0) + 1
+                    self._add("rejected", rejected.reason.value)
                     if rejected.reason is Reason.LATE:
-                        counts["late",] = counts.get(("late",), 0) + 1
+                        self._add("late")
                     folded.refused.append(Refused(record, rejected.reason, rejected.detail))
             self.next_offset = offset + 1
+        self._fold_routed()
         return folded
+
+    def _fold_routed(self) -> None:
+        """Each queue folds the events that were routed to it."""
+        for name, events in self._routed.items():
+            queue = self.queues[name]
+            for event in events:
+                call = _CALLS.get(event.type)
+                merged = queue.fold_call(call, event) if call is not None else _fold_queue_event(queue, event)
+                if merged == REPEATED:
+                    queue.repeated += 1
+                    self._add("duplicates")
+        self._routed = {}
+
+    def _add(self, *key: str, by: int = 1) -> None:
+        self._counts[key] = self._counts.get(key, 0) + by
 
     def _pass_to(self, log_time: int, folded: Folded) -> None:
         """Log time goes on; intervals that it closes are told before the next event is folded, and their cells forgotten."""
         self.log_time = log_time
         if log_time >= self._close_at:
+            self._fold_routed()
             self._close_at = log_time - log_time % QUARTER + QUARTER
             folded.closed += self._close()
 
@@ -296,112 +368,72 @@ class Partition:
                 self._changed_by_time(name)
         return told
 
-    def _fold_one(self, record: Record, own: bool, before: int, folded: Folded) -> None:
-        if record.value is None:
-            raise Rejected(Reason.NO_VALUE, "the record has no value; an event is a JSON object")
-        if record.key is None:
-            raise Rejected(Reason.NO_KEY, "the record has no key; the key of an event is its queue")
-        event = parse(record.value)
-        kind, at = event["type"], event["at"]
-        call = _CALLS.get(kind)
-        if self.clock is Clock.EVENTS:
-            if at > self.log_time:
-                self._pass_to(at, folded)
-        else:
-            self._judge_time(record, event, kind, at)
+    def _route(self, record: Record, event: Event, kind: str, own: bool, before: int, folded: Folded) -> bool:
+        """Hand an event to its queue; False where it does not count here.  `before`: log time before its record."""
         about_queue = False
-        if call is None:
+        if kind not in _CALLS:
             if kind == "queuewatch.agent.state.v1":
                 raise Rejected(Reason.WRONG_TOPIC, "agent.state belongs on the topic of the agents, not of the calls")
             if kind == "queuewatch.source.heartbeat.v1":
-                self._heartbeat(event, at)
-                self._count_event(record, kind, at, own)
-                return
+                self._heartbeat(event)
+                return True
             about_queue = kind.startswith("queuewatch.queue.")
-        name: str = event["subject"] if about_queue else event["data"]["queue"]
+        name: str = event.subject if about_queue else event.data["queue"]
+        offset = record.offset
         queue = self.queues.get(name)
         if queue is None:
             if partition_for(name.encode(), self.partitions) != self.number:
                 self._misplaced(record, name, own, folded)
-                return
-            if kind == "queuewatch.survey.answered.v1":
-                self._count_event(record, kind, at, own)
-                return
-            queue = self._admit(name, record.offset)
+                return False
+            if kind == _SURVEY:
+                return True
+            queue = self._admit(name, offset)
             if queue is None:
-                return
-        source = event["source"]
+                return False
+        source = event.source
         known = self.sources.get(source)
         if known is None:
-            known = self.sources[source] = Source()
+            known = self.sources[source] = Source(source)
         known.last_event = self.log_time
         if source not in queue.sources and kind != _EVICTED:
             queue.sources.add(source)
-        if record.offset >= self._settled or record.offset >= self._true_up_to.get(name, 0):
-            if call is not None:
-                merged = queue.fold_call(call, at, event["subject"], event["data"], source, self.log_time)
-            elif about_queue:
-                merged = self._fold_queue_event(queue, kind, at, event, source)
-            else:
-                merged = Merged.NEW
-            if name not in self.dirty:
-                self.dirty[name] = Pending(record.offset, before)
-            self.changed.add(name)
-            if merged is Merged.REPEATED:
-                queue.repeated += 1
-                self.counts["duplicates",] = self.counts.get(("duplicates",), 0) + 1
-        self._count_event(record, kind, at, own)
+        if offset >= self._settled or offset >= self._true_up_to.get(name, 0):
+            event.log_time, event.source = self.log_time, known.name
+            if kind in _BARE:
+                event.data = _NOTHING
+            routed = self._routed.get(name)
+            if routed is None:
+                routed = self._routed[name] = []
+                self.changed.add(name)
+                if name not in self.dirty:
+                    self.dirty[name] = Pending(offset, before)
+            if kind != _SURVEY:
+                routed.append(event)
+        return True
 
-    def _fold_queue_event(self, queue: Queue, kind: str, at: int, event: dict[str, Any], source: str) -> Merged:
-        if kind == "queuewatch.queue.snapshot.v1":
-            waiting = frozenset(visit_key(each["call"], each.get("visit", 1)) for each in event["data"]["waiting"])
-            return queue.fold_snapshot(at, source, waiting, self.log_time)
-        return queue.fold_hours(at, kind == "queuewatch.queue.opened.v1", self.log_time)
-
-    def _count_event(self, record: Record, kind: str, at: int, own: bool) -> None:
-        if not own:
-            return
-        counts = self.counts
-        key = _COUNTED[kind]
-        counts[key] = counts.get(key, 0) + 1
-        if at > self.newest_event:
-            self.newest_event = at
-        if self.clock is Clock.LIVE:
-            delay = record.timestamp * 1000 - at
-            if delay > 0:
-                key = _DELAYED[bisect_left(_DELAY_EDGES, delay)]
-                counts[_DELAY_SUM] = counts.get(_DELAY_SUM, 0) + delay
-            else:
-                key = _DELAYED[0]
-            counts[key] = counts.get(key, 0) + 1
-
-    def _judge_time(self, record: Record, event: dict[str, Any], kind: str, at: int) -> None:
+    def _judge_time(self, event: Event, kind: str, at: int, stamp: int, headers: Sequence[tuple[str, bytes]]) -> None:
         """Raises Rejected where the event is late or ahead by its record's timestamp, or no eviction of our own."""
         if kind == _EVICTED:
-            if event["source"] != self.configuration.own_source:
+            if event.source != self.configuration.own_source:
                 raise Rejected(
                     Reason.FOREIGN_EVICTION,
-                    f"source: only {self.configuration.own_source} may give visits up, not {event['source'][:200]!r}",
+                    f"source: only {self.configuration.own_source} may give visits up, not {event.source[:200]!r}",
                 )
             return
-        stamp = record.timestamp * 1000
-        if record.headers:
-            for name, value in record.headers:
-                if name == REKEYED_HEADER and value and len(value) <= 15 and value.isdigit():
-                    stamp = int(value) * 1000
-        if -self._ahead <= stamp - at <= self._grace:
-            return
+        for name, value in headers:
+            if name == REKEYED_HEADER and value and len(value) <= 15 and value.isdigit():
+                stamp = int(value) * 1000
         timing = self.configuration.timing
-        if stamp - at > timing.grace_seconds * SECOND:
+        if stamp - at > self._grace:
             raise Rejected(
                 Reason.LATE,
-                f"time: {event['time']} is {(stamp - at) / SECOND:.0f} s before its record;"
+                f"time: {event.time} is {(stamp - at) / SECOND:.0f} s before its record;"
                 f" {timing.grace_seconds:g} s are allowed",
             )
-        if at - stamp > timing.ahead_tolerance_seconds * SECOND:
+        if at - stamp > self._ahead:
             raise Rejected(
                 Reason.AHEAD,
-                f"time: {event['time']} is {(at - stamp) / SECOND:.0f} s ahead of its record;"
+                f"time: {event.time} is {(at - stamp) / SECOND:.0f} s ahead of its record;"
                 f" {timing.ahead_tolerance_seconds:g} s are allowed",
             )
 
@@ -411,16 +443,17 @@ class Partition:
                 Reason.MISPLACED, f"queue {name!r} does not lie on this partition, and was published again once"
             )
         if own:
-            self.counts["rekeyed",] = self.counts.get(("rekeyed",), 0) + 1
+            self._add("rekeyed")
             folded.misplaced.append((record, name))
 
-    def _heartbeat(self, event: dict[str, Any], at: int) -> None:
-        source = self.sources.setdefault(event["source"], Source())
+    def _heartbeat(self, event: Event) -> None:
+        at = event.at
+        source = self.sources.setdefault(event.source, Source(event.source))
         source.last_event = self.log_time
         if source.heartbeat is None or at >= source.heartbeat:
             source.heartbeat = at
-            source.interval = round(min(event["data"]["interval_s"], LONGEST_INTERVAL) * SECOND)
-            source.up = event["data"]["upstream"] == "ok"
+            source.interval = round(min(event.data["interval_s"], LONGEST_INTERVAL) * SECOND)
+            source.up = event.data["upstream"] == "ok"
 
     def _admit(self, name: str, offset: int) -> Queue | None:
         """A new queue, if there is room.
@@ -445,15 +478,19 @@ class Partition:
 
     def lose(self, up_to: int) -> None:
         """Records were deleted by retention before they could be folded; go on at that offset."""
-        self.counts["lost",] = self.counts.get(("lost",), 0) + up_to - self.next_offset
+        self._add("lost", by=up_to - self.next_offset)
         self.next_offset = up_to
 
     def expire(self) -> None:
         """Let go of what is due at log time in every queue, so that figures told now are those of now."""
-        for name, queue in self.queues.items():
-            if queue.next_due <= self.log_time:
-                queue.expire(self.log_time)
-                self._changed_by_time(name)
+        for queue in self.queues.values():
+            self.expire_queue(queue)
+
+    def expire_queue(self, queue: Queue) -> None:
+        """Let go of what is due at log time in one queue."""
+        if queue.next_due <= self.log_time:
+            queue.expire(self.log_time)
+            self._changed_by_time(queue.name)
 
     def advance(self) -> list[Closed]:
         """Expire what is due at log time, let idle queues and sources go, and tell the intervals that closed or changed."""
@@ -479,3 +516,11 @@ class Partition:
         }
         for queue in self.queues.values():
             yield from evictions(queue, now, alive)
+
+
+def _fold_queue_event(queue: Queue, event: Event) -> int:
+    """Fold an event about a queue itself: its source's list of who waits, or that it opened or closed."""
+    if event.type == "queuewatch.queue.snapshot.v1":
+        waiting = frozenset(visit_key(each["call"], each.get("visit", 1)) for each in event.data["waiting"])
+        return queue.fold_snapshot(event.at, event.source, waiting, event.log_time)
+    return queue.fold_hours(event.at, event.type == "queuewatch.queue.opened.v1", event.log_time)

@@ -5,7 +5,7 @@ Durations are integer microseconds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -39,6 +39,14 @@ class Policy:
     longest_rolling: int
     step: int = QUARTER
     ahead: int = 0
+    answer_keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    abandon_keys: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    """The totals of a histogram: one for each of `wait_edges`, one beyond them, and the sum."""
+
+    def __post_init__(self) -> None:
+        for name in ("answer", "abandon"):
+            buckets = (*self.wait_edges, "inf", "sum")
+            object.__setattr__(self, f"{name}_keys", tuple(f"{name}_wait:{bucket}" for bucket in buckets))
 
     @property
     def kept(self) -> int:

@@ -13,24 +13,28 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import deque
-from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
+from queuewatch_schemas.plain import Event
 from queuewatch_streams.core.calendar import MINUTE, SECOND
 from queuewatch_streams.core.policy import FOREVER, Policy
-from queuewatch_streams.core.service_level import Status
+from queuewatch_streams.core.service_level import ABANDONED, ANSWERED, DIVERTED, MET, REFUSED, STATUS, WAITING, Level
 from queuewatch_streams.core.visit import (
-    MERGES,
+    LATER,
+    NEW,
+    REPEATED,
+    REVISED,
     Handling,
-    Merged,
     Outcome,
+    Rules,
     Visit,
     VisitKey,
     booked_at,
     handling_of,
+    merge,
     outcome_of,
 )
-from queuewatch_streams.core.windows import KEPT, Changes, Windows, negated
+from queuewatch_streams.core.windows import KEPT, Cell, Windows
 
 VOICE: Final = "voice"
 CALLBACK: Final = "callback"
@@ -48,10 +52,6 @@ LOST_END: Final = 8
 
 _OUTCOME_KINDS: Final = frozenset({"queued", "refused", "answered", "abandoned", "diverted", "evicted"})
 """Kinds of events that an outcome can depend on."""
-_DONE: Final = {status: f"done:{status.label}" for status in Status}
-_REFUSAL: Final = (("refused", 1),)
-_text: Final = lru_cache(maxsize=256)(str)
-_STATUS: Final = {status: status.label for status in Status}
 
 
 class Shelf:
@@ -70,9 +70,7 @@ class Shelf:
             self.earliest = due
 
     def take(self, log_time: int) -> list[tuple[VisitKey, int]]:
-        """Take off what is due, each with the time it was due; it looks through all only when the bound has come."""
-        if log_time < self.earliest:
-            return []
+        """Take off what is due, each with the time it was due; it looks through all: ask once `earliest` has come."""
         due = [(key, at) for key, at in self.due.items() if at <= log_time]
         for key, _ in due:
             del self.due[key]
@@ -84,7 +82,7 @@ class Channel:
     """What one queue has on one channel: who waits and talks, windows, and totals.
 
     `waiting` are the arrivals of the visits without outcome, ascending; `open` the same visits by key.  `totals` maps
-    (name, label, ...) to a count, or to microseconds for sums; names are those of the metrics without `calls_` and `_total`.
+    "name:label:..." to a count, or to microseconds for sums; names are those of the metrics without `calls_` and `_total`.
     `given_up` are ghosts that were evicted and talks whose end was never heard of.
     """
 
@@ -97,19 +95,18 @@ class Channel:
         self.wrapping = Shelf()
         self.given_up = Shelf()
         self.windows = Windows(policy.step, rolling=policy.longest_rolling > 0)
-        self.totals: dict[tuple[str, ...], int] = {}
+        self.totals: dict[str, int] = {}
         self.published_to: int | None = None
         self.unfinal: set[int] = set()
 
-    def count(self, *name: str, by: int = 1) -> None:
+    def count(self, name: str, by: int = 1) -> None:
         """Add to a total."""
         self.totals[name] = self.totals.get(name, 0) + by
 
-    def observe(self, name: str, value: int, edges: tuple[int, ...]) -> None:
-        """Count a duration in the bucket whose upper edge is the first at or above it, and add it to the sum."""
-        at = bisect_left(edges, value)
-        self.count(name, _text(edges[at]) if at < len(edges) else "inf")
-        self.count(name, "sum", by=value)
+    def observe(self, keys: tuple[str, ...], edges: tuple[int, ...], value: int) -> None:
+        """Count a duration under the key of the first edge at or above it, and add it to the sum, the last key."""
+        self.count(keys[bisect_left(edges, value)])
+        self.count(keys[-1], value)
 
 
 class Queue:
@@ -165,13 +162,13 @@ class Queue:
 
     # ------------------------------------------------------------------------------------------------------- folding
 
-    def fold_call(self, kind: str, at: int, call: str, data: dict[str, Any], source: str, log_time: int) -> Merged:
-        """Fold one `call` event: `kind` is the word of its type, `at` its time, `source` who sent it."""
+    def fold_call(self, kind: str, event: Event) -> int:
+        """Fold one `call` event: `kind` is the word of its type.  Returns what it did: LATER, REPEATED, NEW or REVISED."""
+        at, log_time = event.at, event.log_time
         self.active_at = log_time
         if at > self.last_event:
             self.last_event = at
-        number = data.get("visit", 1)
-        key: VisitKey = call if number == 1 else (call, number)
+        key: VisitKey = event.subject if event.visit == 1 else (event.subject, event.visit)
         visit = self.visits.get(key)
         # What is due matters to this fold only where it is this very visit; the others are swept now and then.
         if log_time >= self.next_due and (
@@ -188,7 +185,7 @@ class Queue:
             visit = self.visits[key] = Visit()
             visit.known_at = log_time
         elif kind == "ringing":
-            return Merged.LATER  # no figure depends on it
+            return LATER  # no figure depends on it
         else:
             if settles:
                 old = outcome_of(visit)
@@ -196,43 +193,43 @@ class Queue:
                 handled = handling_of(visit)
             if visit.answered is not None or visit.more is not None:
                 shelf = self._shelf(visit)
-        merged = MERGES[kind](visit, at, data, source)
-        if merged is Merged.LATER or merged is Merged.REPEATED:
+        merged = merge(visit, kind, at, event.data, event.source)
+        if merged < NEW:
             if created:
                 self._keep_closed(key, log_time)
             return merged
-        if merged is Merged.REVISED:
+        if merged == REVISED:
             entry = visit.entry
-            self.channel(VOICE if entry is None else entry.channel).count("time_revisions", kind)
+            self.channel(VOICE if entry is None else entry.channel).count("time_revisions:" + kind)
         visit.known_at = log_time
         if visit.rules is None and visit.queued is not None:
             visit.rules = self.policy.rules
         if kind == "wrapped" and not self.wraps:
             self._expect_wraps()
         elif kind == "declined" and visit.entry is not None:
-            self.channel(visit.entry.channel).count("declined", data["reason"])
+            self.channel(visit.entry.channel).count("declined:" + event.data["reason"])
         if settles:
             new = outcome_of(visit)
-            if new != old:
+            if new is not None and not new.equals(old):
                 self._settle(key, visit, old, new)
         if visit.ended is not None:
             handling = handling_of(visit)
-            if handling != handled:
+            if handling is not None and not handling.equals(handled):
                 self._handle(visit, handled, handling)
         self._put_away(key, visit, shelf)
         return merged
 
-    def fold_hours(self, at: int, opened: bool, log_time: int) -> Merged:
+    def fold_hours(self, at: int, opened: bool, log_time: int) -> int:
         """The source opened or closed the queue; the newest word holds, of two at once the closing one."""
         self.active_at = log_time
         if log_time >= self.next_due:
             self.expire(log_time)
         if self.hours is not None and (at, not opened) <= (self.hours[0], not self.hours[1]):
-            return Merged.REPEATED if (at, opened) == self.hours else Merged.LATER
+            return REPEATED if (at, opened) == self.hours else LATER
         self.hours = (at, opened)
-        return Merged.NEW
+        return NEW
 
-    def fold_snapshot(self, at: int, source: str, waiting: frozenset[VisitKey], log_time: int) -> Merged:
+    def fold_snapshot(self, at: int, source: str, waiting: frozenset[VisitKey], log_time: int) -> int:
         """The source's own list of who waits; the two newest are kept, of two at once the one that shows more."""
         self.active_at = log_time
         if log_time >= self.next_due:
@@ -241,137 +238,103 @@ class Queue:
         for index, (known_at, known) in enumerate(lists):
             if known_at == at:
                 if waiting <= known:
-                    return Merged.REPEATED
+                    return REPEATED
                 lists[index] = (at, known | waiting)
-                return Merged.REVISED
+                return REVISED
         lists.append((at, waiting))
         lists.sort(key=lambda each: each[0])
         dropped = lists.pop(0) if len(lists) > 2 else None
-        return Merged.LATER if dropped is not None and dropped[0] == at else Merged.NEW
+        return LATER if dropped is not None and dropped[0] == at else NEW
 
     # ------------------------------------------------------------------------------------------- what visits contribute
 
-    def _settle(self, key: VisitKey, visit: Visit, old: Outcome | None, new: Outcome | None) -> None:
+    def _settle(self, key: VisitKey, visit: Visit, old: Outcome | None, new: Outcome) -> None:
         """The visit's contribution by arrival and outcome changes from `old` to `new`."""
-        assert new is not None, "facts are never taken back"
         if old is not None:
             before = self.channel(old.channel)
-            if old.status is Status.REFUSED:
-                before.windows.book(old.arrival, negated(_REFUSAL))
-            elif old.status is Status.WAITING:
+            if old.status == WAITING:
                 del before.waiting[bisect_left(before.waiting, old.arrival)]
                 del before.open[key]
                 before.windows.touch(old.arrival)
+            elif old.status == REFUSED:
+                _book_refusal(before.windows, old.arrival, -1)
             else:
-                self._book(before, visit, old, withdrawn=True)
+                assert visit.rules is not None, "only queued visits are booked"
+                _book(before.windows, visit.rules, old, -1)
         after = self.channel(new.channel)
-        if new.status is Status.WAITING:
+        if new.status == WAITING:
             insort(after.waiting, new.arrival)
             after.open[key] = visit
             after.windows.touch(new.arrival)
-        elif new.status is Status.REFUSED:
-            after.windows.book(new.arrival, _REFUSAL)
+        elif new.status == REFUSED:
+            _book_refusal(after.windows, new.arrival, 1)
         else:
-            self._book(after, visit, new)
-        self._count(visit, old, new)
+            assert visit.rules is not None, "only queued visits are booked"
+            _book(after.windows, visit.rules, new, 1)
+        self._count(after, visit, old, new)
 
-    @staticmethod
-    def _book(channel: Channel, visit: Visit, outcome: Outcome, *, withdrawn: bool = False) -> None:
-        """Put a settled visit's contribution into the windows, or take it out."""
-        status, windows, rules = outcome.status, channel.windows, visit.rules
-        assert rules is not None, "only queued visits are booked"
-        changes: Changes = [("offered", 1), (_STATUS[status], 1)]
-        done: Changes = [(_DONE[status], 1)]
-        if status is Status.ANSWERED:
-            changes.append(("answer_wait", outcome.wait))
-            done.append(("done:answer_wait", outcome.wait))
-        elif status is Status.ABANDONED:
-            changes.append(("abandon_wait", outcome.wait))
-            done.append(("done:abandon_wait", outcome.wait))
-            if outcome.short:
-                changes.append(("short", 1))
-                done.append(("done:short", 1))
-        elif status is Status.DIVERTED:
-            changes.append((f"diverted:{outcome.reason}", 1))
-            done.append((f"done:diverted:{outcome.reason}", 1))
-        elsewhere: list[tuple[int, Changes]] = []
-        for level, (met, base) in zip(rules.levels, outcome.levels, strict=True):
-            if base:
-                booked = level.met if met else level.missed
-                if (at := booked_at(level, outcome)) == outcome.arrival:
-                    changes += booked
-                else:
-                    elsewhere.append((at, booked))
-        if withdrawn:
-            changes, done = negated(changes), negated(done)
-            elsewhere = [(at, negated(booked)) for at, booked in elsewhere]
-        windows.book(outcome.arrival, changes)
-        windows.book_day(outcome.done, done)
-        for at, booked in elsewhere:
-            windows.book(at, booked)
-
-    def _count(self, visit: Visit, old: Outcome | None, new: Outcome) -> None:
+    def _count(self, channel: Channel, visit: Visit, old: Outcome | None, new: Outcome) -> None:
         """Totals and revisions for a change of outcome; a visit that moves to another channel is counted anew there."""
-        channel = self.channel(new.channel)
-        if new.status is Status.REFUSED:
+        if new.status == REFUSED:
             if old is None:
-                channel.count("refused", new.reason)
+                channel.count("refused:" + new.reason)
             return
-        status = _STATUS[new.status]
-        if old is not None and (old.status is Status.REFUSED or old.channel != new.channel):
-            self.channel(old.channel).count("revisions", _STATUS[old.status], "none")
-        entered = old is None or old.status is Status.REFUSED or old.channel != new.channel
-        if entered:
-            assert visit.entry is not None
+        status = STATUS[new.status]
+        moved = old is not None and (old.status == REFUSED or old.channel != new.channel)
+        if old is not None and moved:
+            self.channel(old.channel).count(f"revisions:{STATUS[old.status]}:none")
+        if old is None or moved:
+            entry = visit.entry
+            assert entry is not None
             channel.count("offered")
-            if visit.entry.via not in ("", "direct"):
-                channel.count("transferred_in", visit.entry.via)
-            if visit.more is not None and (old is None or old.status is Status.REFUSED):
+            if entry.via not in ("", "direct"):
+                channel.count("transferred_in:" + entry.via)
+            if visit.more is not None and (old is None or old.status == REFUSED):
                 for _, reason, _ in visit.more.get("declined", ()):
-                    channel.count("declined", reason)
-        elif old is not None and old.status is not Status.WAITING:
-            if old.status is not new.status:
-                channel.count("revisions", _STATUS[old.status], status)
+                    channel.count("declined:" + reason)
+        elif old.status != WAITING:
+            if old.status != new.status:
+                channel.count(f"revisions:{STATUS[old.status]}:{status}")
             return
-        if new.status is Status.WAITING:
+        if new.status == WAITING:
             return
         if new.negative and not visit.counted & NEGATIVE:
             visit.counted |= NEGATIVE
             channel.count("negative_waits")
-        if new.status in (Status.DIVERTED, Status.EVICTED):
-            channel.count(status, new.reason)
-            return
-        channel.count(status)
-        if new.status is Status.ANSWERED:
-            channel.observe("answer_wait", new.wait, self.policy.wait_edges)
-        else:
-            channel.observe("abandon_wait", new.wait, self.policy.wait_edges)
+        policy = self.policy
+        if new.status == ANSWERED:
+            channel.count(status)
+            channel.observe(policy.answer_keys, policy.wait_edges, new.wait)
+        elif new.status == ABANDONED:
+            channel.count(status)
+            channel.observe(policy.abandon_keys, policy.wait_edges, new.wait)
             if new.short:
                 channel.count("short_abandoned")
+        else:
+            channel.count(f"{status}:{new.reason}")
 
-    def _handle(self, visit: Visit, old: Handling | None, new: Handling | None) -> None:
+    def _handle(self, visit: Visit, old: Handling | None, new: Handling) -> None:
         """The visit's contribution by its handling changes from `old` to `new`."""
-        for handling, sign in ((old, -1), (new, 1)):
-            if handling is not None:
-                changes: Changes = [("handled", sign), ("talk", sign * handling.talk)]
-                if handling.hold:
-                    changes.append(("hold", sign * handling.hold))
-                if handling.wrap:
-                    changes.append(("wrap", sign * handling.wrap))
-                self.channel(handling.channel).windows.book(handling.ended, changes)
-        if new is None:
-            return
         channel = self.channel(new.channel)
+        if old is None:
+            _book_handling(channel.windows, new.ended, 1, new.talk, new.hold, new.wrap or 0)
+        elif old.ended == new.ended and old.channel == new.channel:
+            wrap = (new.wrap or 0) - (old.wrap or 0)
+            _book_handling(channel.windows, new.ended, 0, new.talk - old.talk, new.hold - old.hold, wrap)
+        else:
+            windows = self.channel(old.channel).windows
+            _book_handling(windows, old.ended, -1, -old.talk, -old.hold, -(old.wrap or 0))
+            _book_handling(channel.windows, new.ended, 1, new.talk, new.hold, new.wrap or 0)
         if not visit.counted & HANDLED:
             visit.counted |= HANDLED
-            channel.count("talk", "count")
-            channel.count("talk", "sum", by=max(0, new.talk))
-            channel.count("hold", "count")
-            channel.count("hold", "sum", by=new.hold)
+            channel.count("talk:count")
+            channel.count("talk:sum", max(0, new.talk))
+            channel.count("hold:count")
+            channel.count("hold:sum", new.hold)
         if new.wrap is not None and not visit.counted & WRAPPED:
             visit.counted |= WRAPPED
-            channel.count("wrap_up", "count")
-            channel.count("wrap_up", "sum", by=new.wrap)
+            channel.count("wrap_up:count")
+            channel.count("wrap_up:sum", new.wrap)
 
     # ------------------------------------------------------------------------------------------------- keeping and expiry
 
@@ -455,25 +418,26 @@ class Queue:
                 continue  # gone, or something has happened since
             self._release(key, visit)
         for channel in self.channels.values():
-            for key, due in channel.talking.take(log_time):
-                self.visits[key].counted |= LOST_END
-                channel.count("lost_ends")
-                channel.given_up.put(key, due + grace)
-            for shelf in (channel.wrapping, channel.given_up):
-                for key, _ in shelf.take(log_time):
+            if log_time >= channel.talking.earliest:
+                for key, since in channel.talking.take(log_time):
+                    self.visits[key].counted |= LOST_END
+                    channel.count("lost_ends")
+                    channel.given_up.put(key, since + grace)
+            if log_time >= channel.wrapping.earliest:
+                for key, _ in channel.wrapping.take(log_time):
+                    self._release(key, self.visits[key])
+            if log_time >= channel.given_up.earliest:
+                for key, _ in channel.given_up.take(log_time):
                     self._release(key, self.visits[key])
         self.next_sweep = log_time + SWEEP
         if log_time >= self.next_prune:
             self._prune(log_time)
-        self.next_due = min(
-            self.next_prune,
-            closed[0][0] + grace if closed else FOREVER,
-            *(
-                shelf.earliest
-                for channel in self.channels.values()
-                for shelf in (channel.talking, channel.wrapping, channel.given_up)
-            ),
-        )
+        due = self.next_prune
+        if closed:
+            due = min(due, closed[0][0] + grace)
+        for channel in self.channels.values():
+            due = min(due, channel.talking.earliest, channel.wrapping.earliest, channel.given_up.earliest)
+        self.next_due = due
 
     def _release(self, key: VisitKey, visit: Visit) -> None:
         if is_orphan(visit):
@@ -487,10 +451,10 @@ class Queue:
             return
         self.next_prune = log_time - log_time % (5 * MINUTE) + 5 * MINUTE
         for channel in self.channels.values():
-            channel.windows.forget_rolling(log_time - self.policy.longest_rolling - ROLLING_SLACK)
+            channel.windows.rolling.forget(log_time - self.policy.longest_rolling - ROLLING_SLACK)
         before = log_time - KEPT
         self.snapshots = {source: lists for source, lists in self.snapshots.items() if lists[-1][0] >= before}
-        if any(at < before for channel in self.channels.values() for at in channel.windows.days):
+        if any(at < before for channel in self.channels.values() for at in channel.windows.days.cells):
             arrivals = [visit.arrival for visit in self.visits.values() if visit.arrival is not None]
             before = min(before, min(arrivals, default=before))
             for channel in self.channels.values():
@@ -507,3 +471,105 @@ def is_orphan(visit: Visit) -> bool:
     return facts != {"evicted"} or any(
         fact is not None for fact in (visit.answered, visit.abandoned, visit.ended, visit.wrapped)
     )
+
+
+# What a visit contributes to the windows; `sign` is 1 to put it in, -1 to take it out.
+
+
+def _book(windows: Windows, rules: Rules, outcome: Outcome, sign: int) -> None:
+    """A settled visit, by its arrival, its outcome, and in each level as the level books."""
+    arrival = outcome.arrival
+    windows.touch(arrival)
+    if (cell := windows.days.cell(arrival)) is not None:
+        _book_arrival(cell, rules, outcome, sign)
+    if (cell := windows.rolling.cell(arrival)) is not None:
+        _book_arrival(cell, rules, outcome, sign)
+    windows.touch(outcome.done)
+    if (cell := windows.days.cell(outcome.done)) is not None:
+        _book_done(cell, outcome, sign)
+    levels = outcome.levels
+    for level in rules.levels:
+        if not level.by_arrival and levels & 3:
+            _book_level(windows, booked_at(level, outcome), level, levels & 3 == MET, sign)
+        levels >>= 2
+    if sign < 0:
+        for at in (arrival, outcome.done):
+            windows.days.tidy(at)
+            windows.rolling.tidy(at)
+
+
+def _book_arrival(cell: Cell, rules: Rules, outcome: Outcome, sign: int) -> None:
+    status = outcome.status
+    cell.offered += sign
+    if status == ANSWERED:
+        cell.answered += sign
+        cell.answer_wait += sign * outcome.wait
+    elif status == ABANDONED:
+        cell.abandoned += sign
+        cell.abandon_wait += sign * outcome.wait
+        if outcome.short:
+            cell.short += sign
+    elif status == DIVERTED:
+        cell.diverted += sign
+        cell.add("diverted:" + outcome.reason, sign)
+    else:
+        cell.evicted += sign
+    levels = outcome.levels
+    for level in rules.levels:
+        if level.by_arrival and levels & 3:
+            cell.add(level.base_key, sign)
+            if levels & 3 == MET:
+                cell.add(level.met_key, sign)
+        levels >>= 2
+
+
+def _book_done(cell: Cell, outcome: Outcome, sign: int) -> None:
+    status = outcome.status
+    if status == ANSWERED:
+        cell.done_answered += sign
+        cell.done_answer_wait += sign * outcome.wait
+    elif status == ABANDONED:
+        cell.done_abandoned += sign
+        cell.done_abandon_wait += sign * outcome.wait
+        if outcome.short:
+            cell.done_short += sign
+    elif status == DIVERTED:
+        cell.done_diverted += sign
+        cell.add("done:diverted:" + outcome.reason, sign)
+    else:
+        cell.done_evicted += sign
+
+
+def _book_handling(windows: Windows, ended: int, calls: int, talk: int, hold: int, wrap: int) -> None:
+    """Handled calls and their times, at the end of their talk."""
+    windows.touch(ended)
+    for cells in (windows.days, windows.rolling):
+        if (cell := cells.cell(ended)) is not None:
+            cell.handled += calls
+            cell.talk += talk
+            cell.hold += hold
+            cell.wrap += wrap
+            if calls < 0:
+                cells.tidy(ended)
+
+
+def _book_level(windows: Windows, at: int, level: Level, met: bool, sign: int) -> None:
+    """A visit in a level's base, where that is not booked with its arrival."""
+    windows.touch(at)
+    for cells in (windows.days, windows.rolling):
+        if (cell := cells.cell(at)) is not None:
+            cell.add(level.base_key, sign)
+            if met:
+                cell.add(level.met_key, sign)
+            if sign < 0:
+                cells.tidy(at)
+
+
+def _book_refusal(windows: Windows, at: int, sign: int) -> None:
+    """A caller who was never let in."""
+    windows.touch(at)
+    for cells in (windows.days, windows.rolling):
+        if (cell := cells.cell(at)) is not None:
+            cell.refused += sign
+            if sign < 0:
+                cells.tidy(at)

@@ -19,7 +19,7 @@ from queuewatch_streams.core.calendar import MINUTE, SECOND, interval_start, to_
 from queuewatch_streams.core.figures import WindowFigures, window_figures
 from queuewatch_streams.core.policy import FOREVER, Policy
 from queuewatch_streams.core.queue import VOICE, Channel, Queue
-from queuewatch_streams.core.service_level import Level, Status
+from queuewatch_streams.core.service_level import ANSWERED, WAITING, Level
 from queuewatch_streams.core.visit import Outcome, Rules, Visit, outcome_of
 
 _CALLS: Final = {name: name.split(".")[2] for name in EVENT_TYPES if name.startswith("queuewatch.call.")}
@@ -65,17 +65,17 @@ class Replay:
     def fold(self, line: bytes) -> None:
         """Fold one event.  Raises Rejected with the reason where it is none."""
         event = parse(line)
-        kind = _CALLS.get(event["type"])
+        kind = _CALLS.get(event.type)
         if kind is None:
             return
-        at, data = event["at"], event["data"]
+        at, data = event.at, event.data
         if self.newest is None or at > self.newest:
             self.newest = at
         name = data["queue"]
         queue = self.queues.get(name)
         if queue is None:
             queue = self.queues[name] = Queue(name, self._policy)
-        queue.fold_call(kind, at, event["subject"], data, event["source"], 0)
+        queue.fold_call(kind, event)
 
     def fold_all(self, lines: Iterable[bytes]) -> list[tuple[int, Rejected]]:
         """Fold many lines; those that are refused come back with their numbers, from 1.  Blank lines are passed over."""
@@ -107,7 +107,7 @@ class Replay:
     def _tell_channel(
         self, report: dict[str, Any], title: str, queue: Queue, name: str, channel: Channel, now: int
     ) -> None:
-        step, days = channel.windows.step, channel.windows.days
+        step, days = channel.windows.days.step, channel.windows.days.cells
         arrivals = [*days, *(at - at % step for at in channel.waiting)]
         first, last = min(arrivals, default=0), max(arrivals, default=0) + step
         # The service-level event of one who waits lies a threshold after his arrival.
@@ -179,14 +179,14 @@ def _policy(question: Question) -> Policy:
 
 def _is_used(queue: Queue, name: str, channel: Channel) -> bool:
     """Whether the recount would tell of the channel: somebody is booked there, or it is the queue's voice with strays."""
-    if channel.windows.days or channel.waiting:
+    if channel.windows.days.cells or channel.waiting:
         return True
     return name == VOICE and any(visit.queued is None for visit in queue.visits.values())
 
 
 def _totals(whole: WindowFigures, channel: Channel) -> dict[str, Any]:
     levels = {each.level.name: each for each in whole.levels}
-    reasons = {key.partition(":")[2]: value for key, value in whole.cell.items() if key.startswith("diverted:")}
+    reasons = {key.partition(":")[2]: value for key, value in whole.cell.told().items() if key.startswith("diverted:")}
     return {
         "offered": whole.offered,
         **{name: whole.of(name) for name in _OUTCOMES},
@@ -211,7 +211,7 @@ def _from_visits(queue: Queue, name: str) -> dict[str, Any]:
     outcomes = [
         (visit, outcome) for visit in queue.visits.values() if (outcome := _queued(visit)) and outcome.channel == name
     ]
-    longest = max((outcome.wait for _, outcome in outcomes if outcome.status is Status.ANSWERED), default=0)
+    longest = max((outcome.wait for _, outcome in outcomes if outcome.status == ANSWERED), default=0)
     strays = [visit for visit in queue.visits.values() if visit.queued is None] if name == VOICE else []
     refused = sum("refused" in (visit.more or ()) for visit in strays)
     return {
@@ -231,7 +231,7 @@ def _tell_instant(told: dict[str, Any], queue: Queue, at: int) -> None:
     """Who waited at that instant, and how long the longest had."""
     for visit in queue.visits.values():
         outcome = _queued(visit)
-        if outcome is None or outcome.arrival > at or (outcome.status is not Status.WAITING and outcome.done <= at):
+        if outcome is None or outcome.arrival > at or (outcome.status != WAITING and outcome.done <= at):
             continue
         title = queue.name if outcome.channel == VOICE else f"{queue.name} [{outcome.channel}]"
         seen = told.setdefault(title, {"waiting": 0, "longest_wait": 0.0})

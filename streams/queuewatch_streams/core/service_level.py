@@ -9,29 +9,20 @@ group or site is a sum over sums, and a visit that is corrected can be taken out
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Final
 
 from queuewatch_schemas.config import Attribution, Definition, Diverts, Hours, Preset, WaitClock
 
-
-class Status(IntEnum):
-    """Where a visit stands; of conflicting outcomes the greatest counts."""
-
-    REFUSED = 0
-    WAITING = 1
-    EVICTED = 2
-    DIVERTED = 3
-    ABANDONED = 4
-    ANSWERED = 5
-
-    @property
-    def label(self) -> str:
-        """The name in labels."""
-        return self.name.lower()
-
-
-OUTCOMES: Final = (Status.ANSWERED, Status.ABANDONED, Status.DIVERTED, Status.EVICTED)
+# Where a visit stands; of conflicting outcomes the greatest counts.  Plain numbers: they are compared for every event.
+REFUSED: Final = 0
+WAITING: Final = 1
+EVICTED: Final = 2
+DIVERTED: Final = 3
+ABANDONED: Final = 4
+ANSWERED: Final = 5
+STATUS: Final = ("refused", "waiting", "evicted", "diverted", "abandoned", "answered")
+"""The names in labels, by number."""
 
 LIKE_ABANDONED: Final = frozenset({"timeout", "key", "no_agents", "withdrawn"})
 """Reasons of a diversion that Asterisk's second service level counts among the abandoned."""
@@ -58,14 +49,19 @@ class Level:
     diverts: Diverts
     only_open: bool
     target: float
-    missed: list[tuple[str, int]] = field(init=False, repr=False, compare=False)
-    """What a visit in the base books in a window."""
-    met: list[tuple[str, int]] = field(init=False, repr=False, compare=False)
-    """What a visit that met the level books there."""
+    base_key: str = field(init=False, repr=False, compare=False)
+    """Under which name a window counts the visits in the base."""
+    met_key: str = field(init=False, repr=False, compare=False)
+    """Under which name a window counts those that met the level."""
+    by_arrival: bool = field(init=False, repr=False, compare=False)
+    plain: bool = field(init=False, repr=False, compare=False)
+    """Whether the level judges each visit's wait in this queue, whenever it came."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "missed", [("base:" + self.name, 1)])
-        object.__setattr__(self, "met", [("base:" + self.name, 1), ("met:" + self.name, 1)])
+        object.__setattr__(self, "base_key", "base:" + self.name)
+        object.__setattr__(self, "met_key", "met:" + self.name)
+        object.__setattr__(self, "by_arrival", self.attribution is Attribution.ARRIVAL)
+        object.__setattr__(self, "plain", self.clock is WaitClock.QUEUE and not self.only_open)
 
     @classmethod
     def of(cls, name: str, definition: Definition) -> Level:
@@ -100,21 +96,22 @@ class Level:
         return Pending.NEVER
 
 
-NEITHER: Final = (0, 0)
-MISSED: Final = (0, 1)
-MET: Final = (1, 1)
+# What a visit is to a level: not in its base, in the base, in the base and met.
+NEITHER: Final = 0
+MISSED: Final = 1
+MET: Final = 2
 
 
-def settle(level: Level, status: Status, wait: int, reason: str) -> tuple[int, int]:
-    """(met, base) of a visit with an outcome, after a wait of so many microseconds, diverted for that reason.
+def settle(level: Level, status: int, wait: int, reason: str) -> int:
+    """NEITHER, MISSED or MET: a visit with an outcome, after a wait of so many microseconds, diverted for that reason.
 
     The threshold is inclusive: a wait of exactly T is within it, as Prometheus' `le` is.
     """
     within = wait <= level.threshold
     preset = level.preset
-    if status is Status.ANSWERED:
+    if status == ANSWERED:
         return MET if within else MISSED
-    if status is Status.ABANDONED:
+    if status == ABANDONED:
         if preset is Preset.ANSWERED_ONLY or (level.short is not None and wait <= level.short):
             return NEITHER
         if not within:
@@ -123,8 +120,8 @@ def settle(level: Level, status: Status, wait: int, reason: str) -> tuple[int, i
             return NEITHER
         return MET if preset in (Preset.POSITIVE, Preset.REMOVED, Preset.ASTERISK_2) else MISSED
     if preset is Preset.REMOVED:  # its base is all that were queued
-        return MET if within and status is Status.DIVERTED and reason == "callback" else MISSED
-    if status is Status.EVICTED or reason == "elsewhere":
+        return MET if within and status == DIVERTED and reason == "callback" else MISSED
+    if status == EVICTED or reason == "elsewhere":
         return NEITHER
     if preset is Preset.ASTERISK_2 and reason in LIKE_ABANDONED:
         return MET if within else MISSED

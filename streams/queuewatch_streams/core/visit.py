@@ -9,18 +9,26 @@ What a visit contributes is a pure function of its facts and of the rules in for
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import orjson
+from mypy_extensions import mypyc_attr
 
 from queuewatch_schemas.config import Attribution, WaitClock
-from queuewatch_schemas.events import instant
+from queuewatch_schemas.times import instant
 from queuewatch_streams.core.calendar import OpeningHours
-from queuewatch_streams.core.service_level import NEITHER, Level, Status, settle
+from queuewatch_streams.core.service_level import (
+    ABANDONED,
+    ANSWERED,
+    DIVERTED,
+    EVICTED,
+    REFUSED,
+    WAITING,
+    Level,
+    settle,
+)
 
 HIGHEST: Final = 1 << 31
 """Priorities beyond it, above or below, are all the same: what is written has 64 bits."""
@@ -61,19 +69,24 @@ def share(entry: Entry) -> Entry:
     return entry
 
 
-class Merged(IntEnum):
-    """What an event did to a visit."""
-
-    LATER = 0
-    """Nothing: an earlier event of its kind is known."""
-    REPEATED = 1
-    """Nothing: it repeats what is known."""
-    NEW = 2
-    """It brought a fact that was not known."""
-    REVISED = 3
-    """It corrected a known fact: an earlier time, or at the same time a smaller canonical JSON."""
+@lru_cache(maxsize=4096)
+def _plain(channel: str, priority: int, source: str) -> Entry:
+    """The shared entry of a visit that began like most do."""
+    return share(Entry(channel, max(-HIGHEST, min(HIGHEST, priority)), (), "", None, None, source))
 
 
+# What an event did to a visit.
+LATER: Final = 0
+"""Nothing: an earlier event of its kind is known."""
+REPEATED: Final = 1
+"""Nothing: it repeats what is known."""
+NEW: Final = 2
+"""It brought a fact that was not known."""
+REVISED: Final = 3
+"""It corrected a known fact: an earlier time, or at the same time a smaller canonical JSON."""
+
+
+@mypyc_attr(acyclic=True)
 class Visit:
     """The facts of one stay.  `more` holds what few visits have; `known_at` is the log time of the last new fact."""
 
@@ -125,158 +138,180 @@ def canonical(data: bytes) -> str:
 
 
 def _compact(data: dict[str, Any]) -> bytes:
+    """The data as short JSON, to keep: a copy, since orjson's own bytes hold on to the 4 KB that they were written in."""
     try:
-        return orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
+        return memoryview(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).tobytes()
     except TypeError:  # whole numbers of more than 64 bits
         return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-def _queued(visit: Visit, at: int, data: dict[str, Any], source: str) -> Merged:
-    known, tie, result = visit.queued, _compact(data), Merged.NEW
+def _queued(visit: Visit, at: int, data: dict[str, Any], source: str) -> int:
+    known, tie, result = visit.queued, _compact(data), NEW
     if known is not None:
         if at > known:
-            return Merged.LATER
+            return LATER
         if at == known:
             if tie == visit.tie:
-                return Merged.REPEATED
+                return REPEATED
             if canonical(tie) > canonical(visit.tie):
-                return Merged.LATER
-        result = Merged.REVISED
+                return LATER
+        result = REVISED
     visit.queued, visit.tie = at, tie
-    visit.entry = share(
-        Entry(
-            data.get("channel", "voice"),
-            max(-HIGHEST, min(HIGHEST, data.get("priority", 0))),
-            tuple(sorted(data.get("skills", ()))),
-            data.get("via", ""),
-            instant(data["due"]) if "due" in data else None,
-            instant(data["entered"]) if "entered" in data else None,
-            source,
+    channel, priority = data.get("channel", "voice"), data.get("priority", 0)
+    if "skills" in data or "via" in data or "due" in data or "entered" in data:
+        visit.entry = share(
+            Entry(
+                channel,
+                max(-HIGHEST, min(HIGHEST, priority)),
+                tuple(sorted(data.get("skills", ()))),
+                data.get("via", ""),
+                instant(data["due"]) if "due" in data else None,
+                instant(data["entered"]) if "entered" in data else None,
+                source,
+            )
         )
-    )
+    else:
+        visit.entry = _plain(channel, priority, source)
     return result
 
 
-def _earliest(fact: str) -> Callable[[Visit, int, dict[str, Any], str], Merged]:
-    """A merge of a fact of which only the time matters."""
-
-    def merge(visit: Visit, at: int, data: dict[str, Any], source: str) -> Merged:
-        known = getattr(visit, fact)
-        if known is None:
-            setattr(visit, fact, at)
-            return Merged.NEW
-        if at < known:
-            setattr(visit, fact, at)
-            return Merged.REVISED
-        return Merged.REPEATED if at == known else Merged.LATER
-
-    return merge
+def _earliest(known: int | None, at: int) -> int:
+    """What a time does to a fact of which only the earliest time matters."""
+    if known is None:
+        return NEW
+    if at < known:
+        return REVISED
+    return REPEATED if at == known else LATER
 
 
-def _reasoned(fact: str) -> Callable[[Visit, int, dict[str, Any], str], Merged]:
-    """A merge of a fact that carries a reason: kept as (time, reason, data as bytes)."""
-
-    def merge(visit: Visit, at: int, data: dict[str, Any], source: str) -> Merged:
-        more, tie, result = visit.also(), _compact(data), Merged.NEW
-        known = more.get(fact)
-        if known is not None:
-            if at > known[0]:
-                return Merged.LATER
-            if at == known[0]:
-                if tie == known[2]:
-                    return Merged.REPEATED
-                if canonical(tie) > canonical(known[2]):
-                    return Merged.LATER
-            result = Merged.REVISED
-        more[fact] = (at, data["reason"], tie)
-        return result
-
-    return merge
+def _reasoned(visit: Visit, fact: str, at: int, data: dict[str, Any]) -> int:
+    """Merge a fact that carries a reason: kept as (time, reason, data as bytes)."""
+    more, tie, result = visit.also(), _compact(data), NEW
+    known = more.get(fact)
+    if known is not None:
+        if at > known[0]:
+            return LATER
+        if at == known[0]:
+            if tie == known[2]:
+                return REPEATED
+            if canonical(tie) > canonical(known[2]):
+                return LATER
+        result = REVISED
+    more[fact] = (at, data["reason"], tie)
+    return result
 
 
-def _moments(fact: str) -> Callable[[Visit, int, dict[str, Any], str], Merged]:
-    """A merge of a fact that happens several times: kept as a set of times."""
-
-    def merge(visit: Visit, at: int, data: dict[str, Any], source: str) -> Merged:
-        times: set[int] = visit.also().setdefault(fact, set())
-        if at in times:
-            return Merged.REPEATED
-        times.add(at)
-        return Merged.NEW
-
-    return merge
+def _one_more(visit: Visit, fact: str, happened: Any) -> int:
+    """Merge a fact that happens several times: kept as a set."""
+    known: set[Any] = visit.also().setdefault(fact, set())
+    if happened in known:
+        return REPEATED
+    known.add(happened)
+    return NEW
 
 
-def _declined(visit: Visit, at: int, data: dict[str, Any], source: str) -> Merged:
-    declines: set[tuple[int, str, bytes]] = visit.also().setdefault("declined", set())
-    decline = (at, data["reason"], _compact(data))
-    if decline in declines:
-        return Merged.REPEATED
-    declines.add(decline)
-    return Merged.NEW
+def merge(visit: Visit, kind: str, at: int, data: dict[str, Any], source: str) -> int:
+    """Merge one `call` event of that kind into a visit; LATER, REPEATED, NEW or REVISED."""
+    if kind == "queued":
+        return _queued(visit, at, data, source)
+    if kind == "answered":
+        if (merged := _earliest(visit.answered, at)) >= NEW:
+            visit.answered = at
+    elif kind == "ended":
+        if (merged := _earliest(visit.ended, at)) >= NEW:
+            visit.ended = at
+    elif kind == "wrapped":
+        if (merged := _earliest(visit.wrapped, at)) >= NEW:
+            visit.wrapped = at
+    elif kind == "abandoned":
+        if (merged := _earliest(visit.abandoned, at)) >= NEW:
+            visit.abandoned = at
+    elif kind == "ringing":
+        merged = LATER  # no figure depends on it
+    elif kind in ("held", "resumed"):
+        merged = _one_more(visit, kind, at)
+    elif kind == "declined":
+        merged = _one_more(visit, kind, (at, data["reason"], _compact(data)))
+    else:
+        assert kind in ("refused", "diverted", "evicted"), kind
+        merged = _reasoned(visit, kind, at, data)
+    return merged
 
 
-def _ringing(visit: Visit, at: int, data: dict[str, Any], source: str) -> Merged:
-    return Merged.LATER  # no figure depends on it
+@mypyc_attr(acyclic=True)
+class Outcome:
+    """What a visit contributes by its arrival and outcome; times and waits in microseconds.
 
-
-MERGES: Final[dict[str, Callable[[Visit, int, dict[str, Any], str], Merged]]] = {
-    "queued": _queued,
-    "refused": _reasoned("refused"),
-    "ringing": _ringing,
-    "declined": _declined,
-    "answered": _earliest("answered"),
-    "held": _moments("held"),
-    "resumed": _moments("resumed"),
-    "abandoned": _earliest("abandoned"),
-    "diverted": _reasoned("diverted"),
-    "evicted": _reasoned("evicted"),
-    "ended": _earliest("ended"),
-    "wrapped": _earliest("wrapped"),
-}
-"""How each kind of `call` event is merged: (visit, its time, its data, its source) -> what it did."""
-
-
-class Outcome(NamedTuple):
-    """What a visit contributes by its arrival and outcome.  `levels` is (met, base) for each level of its rules.
-
-    A visit that waits has only channel, status and arrival; a refused one only its time and reason.
+    `levels` has two bits for each level of its rules, the first level's lowest: NEITHER, MISSED or MET.  A visit that waits
+    has only channel, status and arrival; a refused one only its time and reason.
     """
 
-    channel: str
-    status: Status
-    arrival: int
-    done: int = 0
-    wait: int = 0
-    reason: str = ""
-    short: bool = False
-    negative: bool = False
-    levels: tuple[tuple[int, int], ...] = ()
-    entered: int | None = None
+    __slots__ = ("arrival", "channel", "done", "entered", "levels", "negative", "reason", "short", "status", "wait")
+
+    def __init__(
+        self,
+        channel: str,
+        status: int,
+        arrival: int,
+        done: int = 0,
+        wait: int = 0,
+        reason: str = "",
+        short: bool = False,
+        negative: bool = False,
+        levels: int = 0,
+        entered: int | None = None,
+    ) -> None:
+        self.channel = channel
+        self.status = status
+        self.arrival = arrival
+        self.done = done
+        self.wait = wait
+        self.reason = reason
+        self.short = short
+        self.negative = negative
+        self.levels = levels
+        self.entered = entered
+
+    def equals(self, other: Outcome | None) -> bool:
+        """Whether both contribute the same."""
+        return (
+            other is not None
+            and self.status == other.status
+            and self.arrival == other.arrival
+            and self.done == other.done
+            and self.wait == other.wait
+            and self.channel == other.channel
+            and self.reason == other.reason
+            and self.short == other.short
+            and self.negative == other.negative
+            and self.levels == other.levels
+            and self.entered == other.entered
+        )
 
 
-class Handling(NamedTuple):
+@mypyc_attr(acyclic=True)
+class Handling:
     """What an answered visit contributes once its talk has ended; `wrap` is None until that is known.  Microseconds."""
 
-    channel: str
-    ended: int
-    talk: int
-    hold: int
-    wrap: int | None
+    __slots__ = ("channel", "ended", "hold", "talk", "wrap")
 
+    def __init__(self, channel: str, ended: int, talk: int, hold: int, wrap: int | None) -> None:
+        self.channel = channel
+        self.ended = ended
+        self.talk = talk
+        self.hold = hold
+        self.wrap = wrap
 
-def _standing(visit: Visit) -> tuple[Status, int, str]:
-    """(status, time, reason) of a queued visit: of conflicting outcomes the first of answered, abandoned, diverted, evicted."""
-    if visit.answered is not None:
-        return Status.ANSWERED, visit.answered, ""
-    if visit.abandoned is not None:
-        return Status.ABANDONED, visit.abandoned, ""
-    if visit.more is not None:
-        if (diverted := visit.more.get("diverted")) is not None:
-            return Status.DIVERTED, diverted[0], diverted[1]
-        if (evicted := visit.more.get("evicted")) is not None:
-            return Status.EVICTED, evicted[0], evicted[1]
-    return Status.WAITING, 0, ""
+    def equals(self, other: Handling | None) -> bool:
+        """Whether both contribute the same."""
+        return (
+            other is not None
+            and self.ended == other.ended
+            and self.talk == other.talk
+            and self.hold == other.hold
+            and self.wrap == other.wrap
+            and self.channel == other.channel
+        )
 
 
 def started(level: Level, visit: Visit, arrival: int) -> int:
@@ -292,28 +327,43 @@ def counts(level: Level, rules: Rules, arrival: int) -> bool:
 
 
 def outcome_of(visit: Visit) -> Outcome | None:
-    """What the visit contributes by arrival and outcome; None while it was neither queued nor refused."""
-    queued, entry, rules = visit.queued, visit.entry, visit.rules
+    """What the visit contributes by arrival and outcome; None while it was neither queued nor refused.
+
+    Of conflicting outcomes the first of answered, abandoned, diverted, evicted counts.
+    """
+    queued, entry, rules, more = visit.queued, visit.entry, visit.rules, visit.more
     if queued is None or entry is None or rules is None:
-        refused = visit.more and visit.more.get("refused")
-        return Outcome("voice", Status.REFUSED, refused[0], reason=refused[1]) if refused else None
-    due = entry.due
-    arrival = queued if due is None or due < queued else due
-    status, done, reason = _standing(visit)
-    if status is Status.WAITING:
-        return Outcome(entry.channel, status, arrival)
+        refused = None if more is None else more.get("refused")
+        return None if refused is None else Outcome("voice", REFUSED, refused[0], 0, 0, refused[1])
+    arrival, due, reason = queued, entry.due, ""
+    if due is not None and due > queued:
+        arrival = due
+    if visit.answered is not None:
+        status, done = ANSWERED, visit.answered
+    elif visit.abandoned is not None:
+        status, done = ABANDONED, visit.abandoned
+    elif more is None:
+        return Outcome(entry.channel, WAITING, arrival)
+    elif (diverted := more.get("diverted")) is not None:
+        status, done, reason = DIVERTED, diverted[0], diverted[1]
+    elif (evicted := more.get("evicted")) is not None:
+        status, done, reason = EVICTED, evicted[0], evicted[1]
+    else:
+        return Outcome(entry.channel, WAITING, arrival)
     wait = done - arrival
     negative = wait < 0
     if negative:
         wait = 0
-    levels = []
+    levels = bits = 0
     for level in rules.levels:
-        judged = wait if level.clock is WaitClock.QUEUE else max(0, done - started(level, visit, arrival))
-        levels.append(
-            settle(level, status, judged, reason) if not level.only_open or counts(level, rules, arrival) else NEITHER
-        )
-    short = status is Status.ABANDONED and wait <= rules.short
-    return Outcome(entry.channel, status, arrival, done, wait, reason, short, negative, tuple(levels), entry.entered)
+        if level.plain:
+            levels |= settle(level, status, wait, reason) << bits
+        elif counts(level, rules, arrival):
+            judged = wait if level.clock is WaitClock.QUEUE else max(0, done - started(level, visit, arrival))
+            levels |= settle(level, status, judged, reason) << bits
+        bits += 2
+    short = status == ABANDONED and wait <= rules.short
+    return Outcome(entry.channel, status, arrival, done, wait, reason, short, negative, levels, entry.entered)
 
 
 def booked_at(level: Level, outcome: Outcome) -> int:
@@ -321,7 +371,7 @@ def booked_at(level: Level, outcome: Outcome) -> int:
 
     A function of the outcome alone, so that what is taken out lies where it was put in, though the visit knows more by now.
     """
-    if level.attribution is Attribution.ARRIVAL:
+    if level.by_arrival:
         return outcome.arrival
     if level.attribution is Attribution.OUTCOME:
         return outcome.done

@@ -1,111 +1,284 @@
 """How much was booked when: sparse cells of ten seconds for rolling windows, of a quarter of an hour for days.
 
 Every time zone in use is a whole number of quarters of an hour from UTC, so every interval and every business day is a union
-of quarter cells: nothing here knows a time zone.  A cell maps a figure's name to an integer (calls, or microseconds) and
-holds no zeros.  A range is closed on the left and open on the right.
+of quarter cells: nothing here knows a time zone.  A cell holds integers by name (calls, or microseconds), 0 where nothing
+was booked.  A range is closed on the left and open on the right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from mypy_extensions import mypyc_attr
 
 from queuewatch_streams.core.calendar import HOUR, MINUTE, SECOND
 
-TEN_SECONDS = 10 * SECOND
-QUARTER = 15 * MINUTE
-KEPT = 26 * HOUR
+TEN_SECONDS: Final = 10 * SECOND
+QUARTER: Final = 15 * MINUTE
+KEPT: Final = 26 * HOUR
 """Quarter cells are kept so long at least: the longest business day, and an hour."""
+_NEVER: Final = 1 << 62
 
-Cell = dict[str, int]
-Changes = list[tuple[str, int]]
+_FIELDS: Final = (
+    "offered",
+    "answered",
+    "abandoned",
+    "diverted",
+    "evicted",
+    "refused",
+    "answer_wait",
+    "abandon_wait",
+    "short",
+    "handled",
+    "talk",
+    "hold",
+    "wrap",
+    "done_answered",
+    "done_abandoned",
+    "done_diverted",
+    "done_evicted",
+    "done_answer_wait",
+    "done_abandon_wait",
+    "done_short",
+)
+_NAMES: Final = {field.replace("done_", "done:"): field for field in _FIELDS}
+
+
+@mypyc_attr(acyclic=True)
+class Cell:
+    """What was booked in one stretch of time.
+
+    By arrival: calls by outcome and their waits; by the end of talk: handled, talk, hold, wrap; by outcome: `done_...`.
+    `more` has what not every queue has: "base:" and "met:" with a level's name, "diverted:" and "done:diverted:" with a reason.
+    """
+
+    __slots__ = (*_FIELDS, "more")
+
+    def __init__(self) -> None:
+        self.offered = 0
+        self.answered = 0
+        self.abandoned = 0
+        self.diverted = 0
+        self.evicted = 0
+        self.refused = 0
+        self.answer_wait = 0
+        self.abandon_wait = 0
+        self.short = 0
+        self.handled = 0
+        self.talk = 0
+        self.hold = 0
+        self.wrap = 0
+        self.done_answered = 0
+        self.done_abandoned = 0
+        self.done_diverted = 0
+        self.done_evicted = 0
+        self.done_answer_wait = 0
+        self.done_abandon_wait = 0
+        self.done_short = 0
+        self.more: dict[str, int] | None = None
+
+    def add(self, name: str, amount: int) -> None:
+        """Add to one of `more`; a zero is not kept."""
+        more = self.more
+        if more is None:
+            more = self.more = {}
+        if left := more.get(name, 0) + amount:
+            more[name] = left
+        else:
+            more.pop(name, None)
+
+    def merge(self, other: Cell, sign: int) -> None:
+        """Add another cell (1), or take it out (-1)."""
+        self.offered += sign * other.offered
+        self.answered += sign * other.answered
+        self.abandoned += sign * other.abandoned
+        self.diverted += sign * other.diverted
+        self.evicted += sign * other.evicted
+        self.refused += sign * other.refused
+        self.answer_wait += sign * other.answer_wait
+        self.abandon_wait += sign * other.abandon_wait
+        self.short += sign * other.short
+        self.handled += sign * other.handled
+        self.talk += sign * other.talk
+        self.hold += sign * other.hold
+        self.wrap += sign * other.wrap
+        self.done_answered += sign * other.done_answered
+        self.done_abandoned += sign * other.done_abandoned
+        self.done_diverted += sign * other.done_diverted
+        self.done_evicted += sign * other.done_evicted
+        self.done_answer_wait += sign * other.done_answer_wait
+        self.done_abandon_wait += sign * other.done_abandon_wait
+        self.done_short += sign * other.done_short
+        if other.more:
+            for name, amount in other.more.items():
+                self.add(name, sign * amount)
+
+    def is_empty(self) -> bool:
+        """Whether nothing is booked any more: no call, then no time either."""
+        done = self.done_answered or self.done_abandoned or self.done_diverted or self.done_evicted
+        return not (self.offered or self.handled or self.refused or done or self.more)
+
+    def of(self, name: str) -> int:
+        """A figure by its name, with colons; 0 where nothing was booked."""
+        if (field := _NAMES.get(name)) is not None:
+            amount: int = getattr(self, field)
+            return amount
+        return 0 if self.more is None else self.more.get(name, 0)
+
+    def told(self) -> dict[str, int]:
+        """All figures by name that are not 0."""
+        told: dict[str, int] = {name: amount for name, field in _NAMES.items() if (amount := getattr(self, field))}
+        return told | self.more if self.more else told
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Cell) and self.told() == other.told()
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    @classmethod
+    def of_told(cls, told: Mapping[str, int]) -> Cell:
+        """The cell that told so."""
+        cell = cls()
+        for name, amount in told.items():
+            if (field := _NAMES.get(name)) is not None:
+                setattr(cell, field, amount)
+            else:
+                cell.add(name, amount)
+        return cell
+
+
+class _Running:
+    """A sum over [start, end) that follows its cells.
+
+    `summed` are those that are in `total` as they stand, `fresh` those that are not though they may have to be.
+    """
+
+    __slots__ = ("fresh", "start", "summed", "total")
+
+    def __init__(self, start: int, cells: Iterable[int]) -> None:
+        self.start = start
+        self.total = Cell()
+        self.summed: set[int] = set()
+        self.fresh = set(cells)
+
+
+class Cells:
+    """Cells of one length (`step`, microseconds) by their start.
+
+    Below `since` cells are gone for good: what belongs there is no longer booked or withdrawn.
+    """
+
+    __slots__ = ("_running", "cells", "since", "step")
+
+    def __init__(self, step: int, *, used: bool = True) -> None:
+        self.step = step
+        self.since = -_NEVER if used else _NEVER
+        self.cells: dict[int, Cell] = {}
+        self._running: dict[int, _Running] = {}
+
+    def cell(self, at: int) -> Cell | None:
+        """The cell of an instant, to book into; None where cells are gone."""
+        start = at - at % self.step
+        if start < self.since:
+            return None
+        found = self.cells.get(start)
+        if found is None:
+            found = self.cells[start] = Cell()
+        if self._running:
+            self._take_out(start, found)
+        return found
+
+    def tidy(self, at: int) -> None:
+        """Drop the cell of an instant if it is empty, after something was withdrawn from it."""
+        start = at - at % self.step
+        cell = self.cells.get(start)
+        if cell is not None and cell.is_empty():
+            del self.cells[start]
+
+    def total(self, start: int, end: int, *, followed: bool = False) -> Cell:
+        """The sums over [start, end); both lie on bounds of cells.
+
+        `followed`: the same length is going to be asked for again and again, so its sum is kept up to date.
+        """
+        cells = self.cells
+        if followed:
+            return self._follow(start, end)
+        total = Cell()
+        if (end - start) // self.step > len(cells):
+            for at, cell in cells.items():
+                if start <= at < end:
+                    total.merge(cell, 1)
+        else:
+            for at in range(start, end, self.step):
+                if at in cells:
+                    total.merge(cells[at], 1)
+        return total
+
+    def forget(self, before: int) -> None:
+        """Drop the cells that start before an instant; one that came late, behind a newer one, goes with that."""
+        if before > self.since:
+            self.since = before
+            gone = []
+            for at in self.cells:
+                if at >= before:
+                    break
+                gone.append(at)
+            for at in gone:
+                self._take_out(at, self.cells.pop(at))
+            for running in self._running.values():
+                running.fresh = {at for at in running.fresh if at >= before}
+
+    def _take_out(self, at: int, cell: Cell) -> None:
+        """The cell is about to change: it leaves the sums that hold it as it stands."""
+        for running in self._running.values():
+            if at in running.summed:
+                running.summed.remove(at)
+                running.total.merge(cell, -1)
+            running.fresh.add(at)
+
+    def _follow(self, start: int, end: int) -> Cell:
+        running = self._running.get(end - start)
+        if running is None or start < running.start:
+            running = self._running[end - start] = _Running(start, self.cells)
+        summed, fresh, total = running.summed, running.fresh, running.total
+        if start > running.start:
+            for at in [at for at in summed if at < start]:
+                summed.remove(at)
+                total.merge(self.cells[at], -1)
+            running.start = start
+        for at in [at for at in fresh if at < end]:
+            fresh.remove(at)
+            if at >= start and (cell := self.cells.get(at)) is not None:
+                summed.add(at)
+                total.merge(cell, 1)
+        told = Cell()
+        told.merge(total, 1)
+        return told
 
 
 class Windows:
-    """The booked figures of one queue and channel.
+    """The booked figures of one queue and channel, by quarters of an hour (`days`) and by ten seconds (`rolling`).
 
     `step` is the length of a day cell in microseconds: a quarter of an hour, finer only where a file's intervals need it.
-    Below `rolling_from` and `days_from` cells are gone for good: what belongs there is no longer booked or withdrawn.
     `touched` are the starts of the day cells that changed since they were last taken.
     """
 
-    __slots__ = ("days", "days_from", "rolling", "rolling_from", "step", "touched")
+    __slots__ = ("days", "rolling", "touched")
 
     def __init__(self, step: int = QUARTER, *, rolling: bool = True) -> None:
-        self.step = step
-        self.rolling: dict[int, Cell] = {}
-        self.days: dict[int, Cell] = {}
-        self.rolling_from = -(1 << 62) if rolling else 1 << 62
-        self.days_from = -(1 << 62)
+        self.days = Cells(step)
+        self.rolling = Cells(TEN_SECONDS, used=rolling)
         self.touched: set[int] = set()
 
-    def book(self, at: int, changes: Sequence[tuple[str, int]]) -> None:
-        """Add the changes at an instant, to its day cell and its rolling cell."""
-        self.book_day(at, changes)
-        rolling = at - at % TEN_SECONDS
-        if rolling >= self.rolling_from:
-            _apply(self.rolling, rolling, changes)
-
-    def book_day(self, at: int, changes: Sequence[tuple[str, int]]) -> None:
-        """Add the changes at an instant to its day cell only: figures that no rolling window shows."""
-        day = at - at % self.step
-        if day >= self.days_from:
-            self.touched.add(day)
-            _apply(self.days, day, changes)
-
     def touch(self, at: int) -> None:
-        """Something that is not booked here changed at an instant: a caller who waits."""
-        day = at - at % self.step
-        if day >= self.days_from:
+        """Something changes at an instant: in its day cell, or (a caller who waits) beside it."""
+        day = at - at % self.days.step
+        if day >= self.days.since:
             self.touched.add(day)
-
-    def total(self, start: int, end: int) -> Cell:
-        """The sums over [start, end) of day cells; both lie on their bounds."""
-        if (end - start) // self.step > len(self.days):
-            return _summed(cell for at, cell in self.days.items() if start <= at < end)
-        days = self.days
-        return _summed(days[at] for at in range(start, end, self.step) if at in days)
-
-    def rolling_total(self, start: int, end: int) -> Cell:
-        """The sums over [start, end) of ten-second cells; both lie on their bounds."""
-        return _summed(cell for at, cell in self.rolling.items() if start <= at < end)
-
-    def forget_rolling(self, before: int) -> None:
-        """Drop the ten-second cells that start before an instant."""
-        if before > self.rolling_from:
-            self.rolling_from = before
-            for at in [at for at in self.rolling if at < before]:
-                del self.rolling[at]
 
     def forget_days(self, before: int) -> None:
         """Drop the day cells that start before an instant."""
-        if before > self.days_from:
-            self.days_from = before
-            for at in [at for at in self.days if at < before]:
-                del self.days[at]
+        if before > self.days.since:
+            self.days.forget(before)
             self.touched = {at for at in self.touched if at >= before}
-
-
-def negated(changes: Sequence[tuple[str, int]]) -> Changes:
-    """The changes that take these out again."""
-    return [(name, -amount) for name, amount in changes]
-
-
-def _apply(cells: dict[int, Cell], start: int, changes: Sequence[tuple[str, int]]) -> None:
-    cell = cells.get(start)
-    if cell is None:
-        cell = cells[start] = {}
-    for name, amount in changes:
-        if left := cell.get(name, 0) + amount:
-            cell[name] = left
-        else:
-            cell.pop(name, None)
-    if not cell:
-        del cells[start]
-
-
-def _summed(cells: Iterable[Cell]) -> Cell:
-    total: Cell = {}
-    for cell in cells:
-        for name, amount in cell.items():
-            total[name] = total.get(name, 0) + amount
-    return total
