@@ -192,7 +192,10 @@ def interval(partition: Partition, closed: Closed, settings: ResolvedQueue) -> t
             if level.level.name in definitions
         },
     }
-    return interval_key(closed.queue, closed.channel, start), orjson.dumps(record, option=_OPTIONS)
+    value = orjson.dumps(record, option=_OPTIONS)
+    return interval_key(closed.queue, closed.channel, start), memoryview(
+        value
+    ).tobytes()  # orjson's own keep 4 KB, and many wait
 
 
 def news(partition: Partition, owner: str, *, ready: bool, now: int) -> tuple[bytes, bytes]:

@@ -517,9 +517,7 @@ def _book_arrival(cell: Cell, rules: Rules, outcome: Outcome, sign: int) -> None
     levels = outcome.levels
     for level in rules.levels:
         if level.by_arrival and levels & 3:
-            cell.add(level.base_key, sign)
-            if levels & 3 == MET:
-                cell.add(level.met_key, sign)
+            cell.add_level(level.name, sign, sign if levels & 3 == MET else 0)
         levels >>= 2
 
 
@@ -558,9 +556,7 @@ def _book_level(windows: Windows, at: int, level: Level, met: bool, sign: int) -
     windows.touch(at)
     for cells in (windows.days, windows.rolling):
         if (cell := cells.cell(at)) is not None:
-            cell.add(level.base_key, sign)
-            if met:
-                cell.add(level.met_key, sign)
+            cell.add_level(level.name, sign, sign if met else 0)
             if sign < 0:
                 cells.tidy(at)
 

@@ -50,10 +50,12 @@ class Cell:
     """What was booked in one stretch of time.
 
     By arrival: calls by outcome and their waits; by the end of talk: handled, talk, hold, wrap; by outcome: `done_...`.
-    `more` has what not every queue has: "base:" and "met:" with a level's name, "diverted:" and "done:diverted:" with a reason.
+    `base` and `met` are those of the service level named `level`, the first that was booked here: most queues have one.
+    `more` has what not every queue has: "base:" and "met:" with a further level's name, "diverted:" and "done:diverted:" with
+    a reason.
     """
 
-    __slots__ = (*_FIELDS, "more")
+    __slots__ = (*_FIELDS, "base", "level", "met", "more")
 
     def __init__(self) -> None:
         self.offered = 0
@@ -76,6 +78,9 @@ class Cell:
         self.done_answer_wait = 0
         self.done_abandon_wait = 0
         self.done_short = 0
+        self.level = ""
+        self.base = 0
+        self.met = 0
         self.more: dict[str, int] | None = None
 
     def add(self, name: str, amount: int) -> None:
@@ -87,6 +92,18 @@ class Cell:
             more[name] = left
         else:
             more.pop(name, None)
+
+    def add_level(self, level: str, base: int, met: int) -> None:
+        """Add to what a service level counts here."""
+        if not self.level:
+            self.level = level
+        if self.level == level:
+            self.base += base
+            self.met += met
+        else:
+            self.add("base:" + level, base)
+            if met:
+                self.add("met:" + level, met)
 
     def merge(self, other: Cell, sign: int) -> None:
         """Add another cell (1), or take it out (-1)."""
@@ -110,25 +127,40 @@ class Cell:
         self.done_answer_wait += sign * other.done_answer_wait
         self.done_abandon_wait += sign * other.done_abandon_wait
         self.done_short += sign * other.done_short
+        if other.level:
+            self.add_level(other.level, sign * other.base, sign * other.met)
         if other.more:
             for name, amount in other.more.items():
-                self.add(name, sign * amount)
+                if name.startswith("base:"):
+                    self.add_level(name[5:], sign * amount, 0)
+                elif name.startswith("met:"):
+                    self.add_level(name[4:], 0, sign * amount)
+                else:
+                    self.add(name, sign * amount)
 
     def is_empty(self) -> bool:
         """Whether nothing is booked any more: no call, then no time either."""
         done = self.done_answered or self.done_abandoned or self.done_diverted or self.done_evicted
-        return not (self.offered or self.handled or self.refused or done or self.more)
+        return not (self.offered or self.handled or self.refused or done or self.base or self.more)
 
     def of(self, name: str) -> int:
         """A figure by its name, with colons; 0 where nothing was booked."""
         if (field := _NAMES.get(name)) is not None:
             amount: int = getattr(self, field)
             return amount
+        if self.level and name == "base:" + self.level:
+            return self.base
+        if self.level and name == "met:" + self.level:
+            return self.met
         return 0 if self.more is None else self.more.get(name, 0)
 
     def told(self) -> dict[str, int]:
         """All figures by name that are not 0."""
         told: dict[str, int] = {name: amount for name, field in _NAMES.items() if (amount := getattr(self, field))}
+        if self.base:
+            told["base:" + self.level] = self.base
+        if self.met:
+            told["met:" + self.level] = self.met
         return told | self.more if self.more else told
 
     def __eq__(self, other: object) -> bool:
@@ -143,6 +175,10 @@ class Cell:
         for name, amount in told.items():
             if (field := _NAMES.get(name)) is not None:
                 setattr(cell, field, amount)
+            elif name.startswith("base:"):
+                cell.add_level(name[5:], amount, 0)
+            elif name.startswith("met:"):
+                cell.add_level(name[4:], 0, amount)
             else:
                 cell.add(name, amount)
         return cell
