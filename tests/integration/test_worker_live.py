@@ -198,7 +198,9 @@ def test_a_worker_waits_for_its_topics_and_says_so(broker: Broker, unique: str, 
     site = Site(broker, unique, tmp_path)
     try:
         worker = site.worker()
-        worker.patiently("a word about the missing topics", lambda: "waiting: there is no topic" in worker.said() or None)
+        worker.patiently(
+            "a word about the missing topics", lambda: "waiting: there is no topic" in worker.said() or None
+        )
         assert site.topic("events") in worker.said()
         assert "queuewatch topics create" in worker.said()
         healthy, unready = worker.ask("/healthz"), worker.ask("/readyz")
