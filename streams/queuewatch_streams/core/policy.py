@@ -6,10 +6,11 @@ Durations are integer microseconds.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from queuewatch_schemas.config import ROLLING_SECONDS, WEEKDAYS, Configuration, ResolvedQueue, minutes_of
+from queuewatch_schemas.config import ROLLING_SECONDS, WEEKDAYS, Configuration, Definition, ResolvedQueue, minutes_of
 from queuewatch_schemas.metrics import wait_buckets
 from queuewatch_streams.core.calendar import SECOND, OpeningHours
 from queuewatch_streams.core.service_level import Level
@@ -45,8 +46,7 @@ class Policy:
 
     def __post_init__(self) -> None:
         for name in ("answer", "abandon"):
-            buckets = (*self.wait_edges, "inf", "sum")
-            object.__setattr__(self, f"{name}_keys", tuple(f"{name}_wait:{bucket}" for bucket in buckets))
+            object.__setattr__(self, f"{name}_keys", _histogram_keys(name, self.wait_edges))
 
     @property
     def kept(self) -> int:
@@ -68,7 +68,7 @@ class Policy:
         business, timing = configuration.business, configuration.timing
         return cls(
             rules=Rules(
-                levels=tuple(Level.of(name, definition) for name, definition in resolved.definitions),
+                levels=_levels(resolved.definitions),
                 short=_microseconds(resolved.short_abandon_seconds),
                 hours=opening_hours(resolved),
             ),
@@ -83,12 +83,27 @@ class Policy:
             overtaken_by=resolved.overtaken_by,
             maximum_talk=_microseconds(resolved.maximum_talk_seconds),
             maximum_wrap=_microseconds(resolved.maximum_wrap_seconds),
-            wait_edges=tuple(
-                _microseconds(edge)
-                for edge in wait_buckets(each.threshold_seconds for each in configuration.definitions.values())
-            ),
+            wait_edges=_wait_edges(tuple(each.threshold_seconds for each in configuration.definitions.values())),
             longest_rolling=max((ROLLING_SECONDS.get(window, 0) for window in business.windows), default=0) * SECOND,
         )
+
+
+# Queues of one kind share what they have in common: there are thousands of them.
+
+
+@lru_cache(maxsize=1024)
+def _levels(definitions: tuple[tuple[str, Definition], ...]) -> tuple[Level, ...]:
+    return tuple(Level.of(name, definition) for name, definition in definitions)
+
+
+@lru_cache(maxsize=64)
+def _wait_edges(thresholds: tuple[float, ...]) -> tuple[int, ...]:
+    return tuple(_microseconds(edge) for edge in wait_buckets(thresholds))
+
+
+@lru_cache(maxsize=64)
+def _histogram_keys(name: str, edges: tuple[int, ...]) -> tuple[str, ...]:
+    return tuple(f"{name}_wait:{bucket}" for bucket in (*edges, "inf", "sum"))
 
 
 def opening_hours(queue: ResolvedQueue) -> OpeningHours | None:
