@@ -52,7 +52,8 @@ class Event:
         self.time = time
         self.at = instant(time)
         self.data = data
-        self.visit: int = data.get("visit", 1)
+        visit = data.get("visit", 1)
+        self.visit: int = visit if isinstance(visit, int) else 1  # of other events than calls' it may be anything
         self.log_time = 0
 
 

@@ -66,7 +66,8 @@ class Record(NamedTuple):
     timestamp: int
     key: bytes | None
     value: bytes | None
-    headers: Sequence[tuple[str, bytes]] = ()
+    headers: Sequence[Any] = ()
+    """(name, value): text and bytes, but whoever sent the record may have left a value out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,7 +412,7 @@ class Partition:
                 routed.append(event)
         return True
 
-    def _judge_time(self, event: Event, kind: str, at: int, stamp: int, headers: Sequence[tuple[str, bytes]]) -> None:
+    def _judge_time(self, event: Event, kind: str, at: int, stamp: int, headers: Sequence[Any]) -> None:
         """Raises Rejected where the event is late or ahead by its record's timestamp, or no eviction of our own."""
         if kind == _EVICTED:
             if event.source != self.configuration.own_source:
