@@ -6,7 +6,6 @@ its own table leaves out.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,74 +13,52 @@ from datetime import date
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import lru_cache
+from ipaddress import ip_network
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Final, Literal, Self, get_args
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     field_validator,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
-from queuewatch_schemas.names import queue_name
+from queuewatch_schemas.settings import (
+    Label,
+    Name,
+    NotNegative,
+    Port,
+    Positive,
+    QueueName,
+    TimeZone,
+    place_of,
+    token,
+)
+from queuewatch_schemas.settings import Settings as _Settings
+from queuewatch_schemas.source_settings import Source, SourceName
 
 HOUR: Final = 3600
 DAY: Final = 86_400
 
 # ------------------------------------------------------------------------------------------------ checked kinds of text
 
-_TOKEN = re.compile(r"[A-Za-z0-9._-]+")
 _RANGE = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-(?:([01]\d|2[0-3]):([0-5]\d)|24:00)")
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
+_ANCESTOR = re.compile(r"self|https?://(\*\.)?[A-Za-z0-9.-]+(:\d{1,5})?")
 _BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):(\d{1,5})")
 
 
-def _token(text: str, most: int, what: str) -> str:
-    if not _TOKEN.fullmatch(text) or len(text) > most or text in (".", ".."):
-        raise ValueError(
-            f"{text!r} cannot be {what}: 1 to {most} letters (a-z), digits, dots, underscores and hyphens are allowed"
-        )
-    return text
-
-
 def _application_name(text: str) -> str:
-    return _token(text, 100, "an application's name")
+    return token(text, 100, "an application's name")
 
 
 def _topic_name(text: str) -> str:
-    return _token(text, 249, "a topic's name")
-
-
-def _name(text: str) -> str:
-    """A name that stands in tables and in labels: printable, trimmed, 1 to 64 characters."""
-    if not text or len(text) > 64 or text != text.strip() or not text.isprintable():
-        raise ValueError(f"{text!r} cannot be a name: it takes 1 to 64 printable characters, no blanks at the ends")
-    return text
-
-
-def _label(text: str) -> str:
-    if len(text) > 200 or text != text.strip() or not text.isprintable():
-        raise ValueError(f"{text!r}: at most 200 printable characters without blanks at the ends are allowed")
-    return text
-
-
-@lru_cache(maxsize=1024)
-def _time_zone(text: str) -> str:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        near = get_close_matches(text, available_timezones(), n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "write it as in 'Europe/Rome'"
-        raise ValueError(f"{text!r} is no time zone of the IANA database; {hint}") from None
-    return text
+    return token(text, 249, "a topic's name")
 
 
 def _brokers(text: str) -> str:
@@ -137,42 +114,15 @@ def _unique(values: tuple[str, ...]) -> tuple[str, ...]:
     return values
 
 
-Name = Annotated[str, AfterValidator(_name)]
-Label = Annotated[str, AfterValidator(_label)]
-TimeZone = Annotated[str, AfterValidator(_time_zone)]
 TopicName = Annotated[str, AfterValidator(_topic_name)]
-QueueName = Annotated[str, AfterValidator(queue_name)]
 Ranges = Annotated[tuple[str, ...], AfterValidator(_ranges)]
 CalendarDay = Annotated[date, BeforeValidator(_calendar_day)]
-Port = Annotated[int, Field(ge=0, le=65_535)]
-Positive = Annotated[float, Field(gt=0)]
-NotNegative = Annotated[float, Field(ge=0)]
-
-
-def place_of(location: Iterable[int | str]) -> str:
-    """`queues."North sales".limits`, with `[2]` for the third element of a list."""
-    text = ""
-    for part in location:
-        if isinstance(part, int):
-            text += f"[{part}]"
-        elif part != "[key]":
-            quoted = part if re.fullmatch(r"[A-Za-z0-9_-]+", part) else json.dumps(part, ensure_ascii=False)
-            text += f".{quoted}" if text else quoted
-    return text
 
 
 def _unknown(name: str, known: Iterable[str], table: str) -> str:
     near = get_close_matches(name, list(known), n=1)
     hint = f"did you mean {near[0]!r}?" if near else f"add a table [{place_of((table, name))}]"
     return f"there is no {name!r} under [{table}]; {hint}"
-
-
-class _Settings(BaseModel):
-    """Frozen; an unknown name is a problem; the text below a field is its description in the JSON Schema."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True, validate_default=True
-    )
 
 
 # ------------------------------------------------------------------------------------------------------- service level
@@ -542,6 +492,63 @@ class Serve(_Settings):
         return self
 
 
+def _networks(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        try:
+            ip_network(text)
+        except ValueError as error:
+            raise ValueError(f"{text!r} is no network: {error}; write it as in '192.168.7.0/24'") from None
+    return _unique(texts)
+
+
+def _ancestors(texts: tuple[str, ...]) -> tuple[str, ...]:
+    for text in texts:
+        if not _ANCESTOR.fullmatch(text):
+            raise ValueError(
+                f"{text!r} cannot frame a page; write 'self' or an origin as in 'https://intranet.example'"
+            )
+    return _unique(texts)
+
+
+Networks = Annotated[tuple[str, ...], AfterValidator(_networks)]
+QueueNames = Annotated[tuple[QueueName, ...], AfterValidator(_unique)]
+
+
+class Wallboard(_Settings):
+    """Who may see the wallboard, and how it looks.  Without keys and networks it is for this machine alone."""
+
+    keys_file: Path | None = None
+    """The keys that links are signed with; `queuewatch wallboard link` makes it.  Left out: no links."""
+    networks: Networks = ()
+    """Who is let in without a link, as in ["192.168.7.0/24"]; with neither this nor keys: this machine."""
+    trusted_proxies: Networks = ()
+    """Proxies whose X-Forwarded-For is believed."""
+    host_names: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], AfterValidator(_unique)] = ()
+    """Names by which browsers of those networks call this service; localhost and addresses always do."""
+    base_url: Annotated[str, Field(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$")] | None = None
+    """Where browsers find it, for links; left out: http, the host and the port of [serve]."""
+    announcement: Annotated[str, Field(max_length=300)] = ""
+    """A line for everybody."""
+    announcement_file: Path | None = None
+    """A text file whose first line is shown in its place, read again when it changes; an empty one shows none."""
+    pinned: QueueNames = ()
+    """Queues that stand first, in this order."""
+    order: QueueNames = ()
+    """Queues that come next, in this order; all others follow by name."""
+    worse_after_seconds: NotNegative = 2
+    """A state is told to be worse once it has been so for so long."""
+    better_after_seconds: NotNegative = 10
+    """A state is told to be better once it has been so for so long."""
+    agents_unknown_after_seconds: Positive = 4 * HOUR
+    """An agent unheard of for longer is neither there nor away, but unknown."""
+    streams_per_address: Annotated[int, Field(ge=1)] = 100
+    """Screens of one address, such as of a floor behind one router."""
+    streams: Annotated[int, Field(ge=1)] = 1000
+    """Screens altogether."""
+    frame_ancestors: Annotated[tuple[str, ...], AfterValidator(_ancestors)] = ()
+    """Sites that may show the wallboard in a frame, as in ["https://intranet.example"] or ["self"]; none by default."""
+
+
 class Configuration(_Settings):
     """The whole configuration."""
 
@@ -557,6 +564,8 @@ class Configuration(_Settings):
     """The topics by their roles."""
     serve: Serve = Serve()
     """Where figures are served."""
+    wallboard: Wallboard = Wallboard()
+    """Who may see the wallboard, and how it looks."""
     definitions: Mapping[Name, Definition] = Field(default_factory=dict)
     """Service levels by name.  "default" is always there: negative, 20 seconds, 80 % unless written otherwise."""
     calendars: Mapping[Name, Calendar] = Field(default_factory=dict)
@@ -565,6 +574,8 @@ class Configuration(_Settings):
     """What a queue has where its own table is silent, or is missing."""
     queues: Mapping[QueueName, QueueSettings] = Field(default_factory=dict)
     """Queues by name.  They are shown from the start, at 0 while nothing happens."""
+    sources: Mapping[SourceName, Source] = Field(default_factory=dict)
+    """The telephony systems to listen to, by name; `queuewatch source NAME` runs one."""
 
     @field_validator("definitions", mode="after")
     @classmethod

@@ -16,7 +16,17 @@ from typing import Any, Final, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from queuewatch_schemas.config import Configuration, KafkaSettings, Serve, place_of
+from queuewatch_schemas.config import Configuration, KafkaSettings, Serve
+from queuewatch_schemas.settings import place_of
+from queuewatch_schemas.source_settings import KINDS
+
+_FILES: Final = MappingProxyType(
+    {
+        "kafka": ("sasl_password_file", "tls_ca_file", "tls_certificate_file", "tls_key_file"),
+        "wallboard": ("keys_file", "announcement_file"),
+    }
+)
+"""The settings that are paths, by their tables."""
 
 
 class ConfigurationError(ValueError):
@@ -48,16 +58,17 @@ def load(path: Path | None) -> Configuration:
         raise ConfigurationError(path, [f"is not TOML: {error}"]) from None
     try:
         # Through JSON, where strictness refuses "20" for 20 and still makes tuples of lists and enums of words.
-        configuration = Configuration.model_validate_json(json.dumps(table, default=str), strict=True)
+        text = json.dumps(table, default=str)
+        configuration = Configuration.model_validate_json(text, strict=True, context={"folder": path.parent})
     except ValidationError as error:
         raise ConfigurationError(path, describe_problems(error)) from None
-    kafka = configuration.kafka
-    files = {
-        field: path.parent / value
-        for field in ("sasl_password_file", "tls_ca_file", "tls_certificate_file", "tls_key_file")
-        if (value := getattr(kafka, field)) is not None
-    }
-    return configuration.model_copy(update={"kafka": kafka.model_copy(update=files)}) if files else configuration
+    changed: dict[str, BaseModel] = {}
+    for name, fields in _FILES.items():
+        settings: BaseModel = getattr(configuration, name)
+        files = {field: path.parent / value for field in fields if (value := getattr(settings, field)) is not None}
+        if files:
+            changed[name] = settings.model_copy(update=files)
+    return configuration.model_copy(update=changed) if changed else configuration
 
 
 def configuration_path(flag: Path | None, environment: Mapping[str, str]) -> Path | None:
@@ -71,6 +82,7 @@ def override(
     brokers: str | None = None,
     metrics_port: int | None = None,
     wallboard_port: int | None = None,
+    host: str | None = None,
     environment: Mapping[str, str],
 ) -> Configuration:
     """The configuration with flags (the keywords) and environment variables laid over it, flags first.
@@ -83,9 +95,12 @@ def override(
         ("kafka", "brokers", brokers),
         ("serve", "metrics_port", metrics_port),
         ("serve", "wallboard_port", wallboard_port),
+        ("serve", "host", host),
     ):
         variable = f"QUEUEWATCH_{field.upper()}"
-        value: Any = flag if flag is not None else environment.get(variable) or None
+        # An address to listen on is no matter of the environment: a forgotten variable would open a port to the world.
+        told = None if field == "host" else environment.get(variable) or None
+        value: Any = flag if flag is not None else told
         if value is not None:
             changes[table][field] = value
             origin[f"{table}.{field}"] = f"--{field.replace('_', '-')}" if flag is not None else variable
@@ -111,7 +126,7 @@ def describe_problems(error: ValidationError) -> list[str]:
         if each["type"] == "references":
             problems += each["ctx"]["problems"]
         else:
-            place = place_of(each["loc"])
+            place = place_of(part for part in each["loc"] if part not in KINDS)
             sentence = _sentence(each, _model_at(each["loc"][:-1]))
             problems.append(f"{place}: {sentence}" if place else sentence)
     return problems
@@ -130,7 +145,9 @@ def _model_at(location: tuple[int | str, ...]) -> type[BaseModel]:
     """The settings class at a place in the file; a table of names (definitions, queues) stands for its elements."""
     model: type[BaseModel] = Configuration
     for part in location:
-        if isinstance(part, str) and part in model.model_fields:
+        if isinstance(part, str) and part in KINDS:
+            model = KINDS[part]
+        elif isinstance(part, str) and part in model.model_fields:
             model = next(_models(model.model_fields[part].annotation), model)
     return model
 
@@ -155,6 +172,7 @@ _KINDS: Final[Mapping[str, str]] = MappingProxyType(
         "dict_type": "no table of names",
         "mapping_type": "no table of names",
         "model_type": "no table of settings",
+        "model_attributes_type": "no table of settings",
         "finite_number": "no finite number",
     }
 )
@@ -169,6 +187,12 @@ def _sentence(error: ErrorDetails, model: type[BaseModel]) -> str:
         return f"no such setting; did you mean {near[0]}?" if near else f"no such setting; known here: {known}"
     if kind in ("enum", "literal_error"):
         return f"{value} is none of {str(context['expected']).replace(' or ', ', ').replace(chr(39), '')}"
+    if kind == "missing":
+        return "is missing"
+    if kind == "union_tag_not_found":
+        return f"kind is missing; it is one of {', '.join(KINDS)}"
+    if kind == "union_tag_invalid":
+        return f"kind: {_shown(context['tag'])} is none of {', '.join(KINDS)}"
     if kind in _KINDS:
         return f"{value} is {_KINDS[kind]}"
     if kind in ("too_short", "string_too_short"):

@@ -6,19 +6,18 @@ Unknown extra fields are allowed: in `data` they are kept, in the envelope dropp
 """
 
 from enum import StrEnum
-from typing import Annotated, Any, Final, Literal, NotRequired, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Final, Literal, NotRequired, Union, get_args, get_origin, get_type_hints
 
+import msgspec
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from queuewatch_schemas import plain
 from queuewatch_schemas.names import MAXIMUM_NAME, MAXIMUM_QUEUE_BYTES, queue_name
-from queuewatch_schemas.plain import Event
+from queuewatch_schemas.plain import MAXIMUM_EVENT_BYTES, Event, Kind
 from queuewatch_schemas.times import TIME_PATTERN, instant
 
 TYPE_PREFIX: Final = "queuewatch."
-MAXIMUM_EVENT_BYTES: Final = 4 * 1024 * 1024
-"""Room for a snapshot of some 40,000 waiting callers; anything larger is no event."""
 
 
 class Reason(StrEnum):
@@ -440,36 +439,70 @@ EVENT_TYPES: Final[dict[str, type]] = {
 """Every event type's full name and its model."""
 
 _validate = EVENT.validator.validate_json  # the adapter's own method would only pass this on
+KINDS: Final = {name: Kind(number, name) for number, name in enumerate(EVENT_TYPES)}
+"""Every event type by its name."""
+
+_PlainName = Annotated[str, msgspec.Meta(min_length=1, max_length=MAXIMUM_NAME)]
 _PLAIN: Final = (
-    (QueueName, plain.QUEUE),
-    (Name, plain.NAME),
-    (str, plain.TEXT),
-    (Opaque, plain.OPAQUE),
-    (int, plain.INTEGER),
-    (VisitNumber, plain.VISIT),
-    (Channel, plain.CHANNEL),
+    (QueueName, str),  # the name itself is judged by `plain`, and so are channels and moments
+    (Channel, str),
+    (Moment, str),
+    (str, str),
+    (Name, _PlainName),
+    (list[Name], list[_PlainName]),
+    (Opaque, Annotated[str, msgspec.Meta(max_length=MAXIMUM_NAME)]),
+    (int, Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]),
+    (VisitNumber, Annotated[int, msgspec.Meta(ge=1, le=plain.MAXIMUM_VISIT)]),
 )
+"""How msgspec calls what the schema allows."""
 
 
-def _form(data: Any) -> plain.Form:
-    """Which fields of a type's data can be judged at a glance; the others make an event one for the schema."""
-    fields: dict[str, int] = {}
-    words: dict[str, frozenset[str]] = {}
-    for name, hint in get_type_hints(data, include_extras=True).items():
-        inner = get_args(hint)[0] if get_origin(hint) is NotRequired else hint
-        if get_origin(inner) is Literal:
-            words[name] = frozenset(get_args(inner))
-        else:
-            fields.update((name, code) for each, code in _PLAIN if each == inner)
-    return plain.Form(fields, words, data.__required_keys__)
+def _structure(name: str, fields: dict[str, Any], **more: Any) -> type[msgspec.Struct]:
+    """A structure with these fields, sorted; it has no others."""
+    told = [
+        (field, hint) if not optional else (field, hint | msgspec.UnsetType, msgspec.UNSET)
+        for field, (hint, optional) in sorted(fields.items())
+    ]
+    return msgspec.defstruct(name, told, kw_only=True, forbid_unknown_fields=True, gc=False, **more)
 
 
-FORMS: Final = {
-    kind: _form(get_type_hints(model)["data"])
-    for kind, model in EVENT_TYPES.items()
-    if kind.startswith("queuewatch.call.")
-}
-"""What is plain, by event type: read without the schema, see `plain`."""
+def _plain_hint(hint: Any) -> Any:
+    if get_origin(hint) is Literal:
+        return hint
+    return next(
+        ours for each, ours in _PLAIN if each == hint or get_args(hint)[: len(get_args(each))] == get_args(each) != ()
+    )
+
+
+def _plain_data(name: str, data: Any) -> type[msgspec.Struct]:
+    fields = {}
+    for field, hint in get_type_hints(data, include_extras=True).items():
+        optional = get_origin(hint) is NotRequired
+        fields[field] = (_plain_hint(get_args(hint)[0] if optional else hint), optional)
+    return _structure(f"{name}Data", fields)
+
+
+def _forms() -> plain.Forms:
+    """Calls' events as structures."""
+    structures: dict[Any, Kind] = {}
+    for name, model in EVENT_TYPES.items():
+        if KINDS[name].call:
+            fields = {
+                "specversion": (Literal["1.0"], False),
+                "id": (_PlainName, False),
+                "source": (_PlainName, False),
+                "time": (str, False),
+                "subject": (_PlainName, False),
+                "datacontenttype": (Literal["application/json"], True),
+                "data": (_plain_data(model.__name__, get_type_hints(model)["data"]), False),
+            }
+            structures[_structure(model.__name__, fields, tag_field="type", tag=name)] = KINDS[name]
+    decoder = msgspec.json.Decoder(Union[tuple(structures)])  # noqa: UP007  (of what is not written down)
+    return plain.Forms(decoder.decode, structures)
+
+
+FORMS: Final = _forms()
+"""What is plain: read without the schema, see `plain`."""
 
 
 def parse(value: bytes) -> Event:
@@ -478,16 +511,19 @@ def parse(value: bytes) -> Event:
     Raises Rejected with the reason: too large, not UTF-8, unreadable JSON, unknown type, missing or wrong field, bad name
     of a queue.
     """
+    return plain.read_plain(value, FORMS) or judge(value)
+
+
+def judge(value: bytes) -> Event:
+    """The same without the quick way: the schema reads it, or says why not."""
     if len(value) > MAXIMUM_EVENT_BYTES:
         raise Rejected(Reason.TOO_LARGE, f"the event has {len(value)} bytes, {MAXIMUM_EVENT_BYTES} are allowed")
-    if (read := plain.read_plain(value, FORMS)) is not None:
-        return read
     try:
         event: dict[str, Any] = _validate(value)
     except ValidationError as error:
         raise _rejection(value, error) from None
     try:
-        return Event(event["type"], event["source"], event["subject"], event["time"], event["data"])
+        return plain.event_of(KINDS[event["type"]], event["source"], event["subject"], event["time"], event["data"])
     except ValueError as error:
         raise Rejected(Reason.WRONG_FIELD, f"time: {event['time']!r} is no time: {error}") from None
 

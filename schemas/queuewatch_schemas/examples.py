@@ -16,8 +16,10 @@ from queuewatch_schemas.records import (
     DeadLetter,
     DefinitionContent,
     HandledCounts,
+    History,
     IntervalLevel,
     Level,
+    LevelHistory,
     OutcomeCounts,
     PartitionNews,
     QueueSnapshot,
@@ -147,6 +149,7 @@ QUEUE_SNAPSHOT: Final = QueueSnapshot(
             waiting=1,
             longest_wait_seconds=10,
             oldest_waiting_since=_at(1, 15, 50),
+            longest_wait_today_seconds=12.25,
             talking=0,
             wrapping=0,
             balance_residual=0,
@@ -157,6 +160,13 @@ QUEUE_SNAPSHOT: Final = QueueSnapshot(
                     "last_interval": Level(met=0, counted=0, ratio=None),
                 }
             },
+            history=History(
+                start=_at(0, 20),
+                offered=(*(0,) * 11, 3),
+                answered=(*(0,) * 11, 1),
+                abandoned=(*(0,) * 11, 1),
+                levels={"default": LevelHistory(met=(*(0,) * 11, 1), counted=(*(0,) * 11, 2))},
+            ),
         )
     },
     callbacks=Callbacks(waiting=0, oldest_seconds=0, oldest_since=None),

@@ -1,4 +1,5 @@
-"""Writes the contract down for those who do not read Python: JSON Schemas, and an AsyncAPI 3 document over them.
+"""Writes the contract down for those who do not read Python: JSON Schemas, an AsyncAPI 3 document over them, and an OpenAPI
+3.1 document of what the wallboard answers.
 
 `python -m queuewatch_schemas.generate` writes `schemas/generated/`; with `--check` it writes nothing and fails, naming
 the files that have drifted.  The output depends on the models only: the same models give the same bytes.
@@ -15,12 +16,14 @@ from typing import Any, Final
 
 import orjson
 from pydantic import BaseModel, TypeAdapter
+from pydantic.json_schema import models_json_schema
 
-from queuewatch_schemas import examples
+from queuewatch_schemas import examples, wallboard_examples
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.events import EVENT_TYPES, TYPE_PREFIX
 from queuewatch_schemas.records import LETTER_BYTES, RECORDS
 from queuewatch_schemas.topics import Role, Topic, topics
+from queuewatch_schemas.wallboard import HEARTBEAT_SECONDS, Board, Heartbeat, Refusal, Ticket
 
 CONTRACT_VERSION: Final = "1.0.0"
 """Of the contract: the first number changes with what breaks a reader, the second with what is added."""
@@ -222,11 +225,127 @@ def asyncapi() -> Document:
     }
 
 
+_ANSWERS: Final[Mapping[int, tuple[type[BaseModel], str]]] = {
+    400: (Refusal, "The address or its query cannot be understood."),
+    401: (Refusal, "No token, or none that is valid now."),
+    403: (Refusal, "Outside of what the token or network may see; the same whether that exists or not."),
+    429: (Refusal, "Too many from this address; again after `Retry-After` seconds."),
+    503: (Refusal, "The service still reads what there is; again after `Retry-After` seconds."),
+}
+_ASKED: Final = (
+    ("queue", "Only this queue; may be given several times. With groups too: both."),
+    ("group", "Only the queues of this group; may be given several times."),
+)
+_OPENAPI_REF: Final = "#/components/schemas/{model}"
+
+
+def _answer(model: type[BaseModel], description: str, sample: BaseModel | None = None) -> Document:
+    content: Document = {"schema": {"$ref": _OPENAPI_REF.format(model=model.__name__)}}
+    if sample is not None:
+        content["example"] = example(sample)
+    return {"description": description, "content": {"application/json": content}}
+
+
+def _operation(name: str, summary: str, good: Document, refused: tuple[int, ...], **more: Any) -> Document:
+    answers = {"200": good} | {str(status): _answer(*_ANSWERS[status]) for status in refused}
+    return {"operationId": name, "summary": summary, **more, "responses": answers}
+
+
+def openapi() -> Document:
+    """The OpenAPI document of the wallboard."""
+    configuration = Configuration()
+    filters = [
+        {"name": name, "in": "query", "description": text, "schema": {"type": "array", "items": {"type": "string"}}}
+        for name, text in _ASKED
+    ]
+    ticket = {
+        "name": "ticket",
+        "in": "query",
+        "description": "A ticket; left out by those who are let in by their network.",
+        "schema": {"type": "string"},
+    }
+    told: list[tuple[type[BaseModel], Any]] = [
+        (model, "serialization") for model in (Board, Heartbeat, Ticket, Refusal)
+    ]
+    _, schemas = models_json_schema(told, ref_template=_OPENAPI_REF)
+    beat = f"{HEARTBEAT_SECONDS:g} seconds"
+    stream: Document = {
+        "description": "Server-sent events without end: `board` with a `Board`, its number as the event's id, on change and at"
+        f" most four times a second; `heartbeat` with a `Heartbeat`, {beat} after the last event at the latest.",
+        "content": {
+            "text/event-stream": {
+                "schema": {"type": "string"},
+                "x-events": {"board": "Board", "heartbeat": "Heartbeat"},
+            }
+        },
+    }
+    plain = {"200": {"description": "It is so."}}
+    metrics = {"200": {"description": "Prometheus' text.", "content": {"text/plain": {"schema": {"type": "string"}}}}}
+    return {
+        "openapi": "3.1.0",
+        "x-note": NOTE,
+        "info": {
+            "title": "queuewatch wallboard",
+            "version": CONTRACT_VERSION,
+            "description": "What people on the floor look up to, as JSON and as a stream.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "servers": [{"url": f"http://{configuration.serve.host}:{configuration.serve.wallboard_port}"}],
+        "paths": {
+            "/api/v1/queues": {
+                "get": _operation(
+                    "getBoard",
+                    "The board of now.",
+                    _answer(Board, "The whole board.", wallboard_examples.BOARD),
+                    (400, 401, 403, 429, 503),
+                    parameters=filters,
+                    security=[{"ticket": []}, {}],
+                )
+            },
+            "/api/v1/stream": {
+                "get": _operation(
+                    "openStream",
+                    "The board whenever it changes.",
+                    stream,
+                    (400, 401, 403, 429, 503),
+                    parameters=[*filters, ticket],
+                    security=[{}],
+                )
+            },
+            "/api/v1/ticket": {
+                "post": _operation(
+                    "getTicket",
+                    "A ticket for a link's token.",
+                    _answer(Ticket, "The ticket.", wallboard_examples.TICKET),
+                    (401, 429),
+                    security=[{"link": []}],
+                )
+            },
+            "/healthz": {"get": {"operationId": "isAlive", "summary": "Whether it lives.", "responses": plain}},
+            "/readyz": {
+                "get": {
+                    "operationId": "isReady",
+                    "summary": "Whether it has read all there was when it began.",
+                    "responses": plain | {"503": {"description": "Not yet, and why."}},
+                }
+            },
+            "/metrics": {"get": {"operationId": "getMetrics", "summary": "Its own metrics.", "responses": metrics}},
+        },
+        "components": {
+            "schemas": schemas["$defs"],
+            "securitySchemes": {
+                "link": {"type": "http", "scheme": "bearer", "description": "The token of a link's fragment."},
+                "ticket": {"type": "http", "scheme": "bearer", "description": "A ticket."},
+            },
+        },
+    }
+
+
 def documents() -> dict[str, bytes]:
     """Every generated file by its name, as the bytes to write."""
     found = {event_file(event_type): event_schema(event_type) for event_type in EVENT_TYPES}
     found |= {record_file(record): record_schema(record) for record in RECORDS}
-    found |= {"configuration.json": configuration_schema(), "asyncapi.json": asyncapi()}
+    found |= {"configuration.json": configuration_schema(), "asyncapi.json": asyncapi(), "openapi.json": openapi()}
     return {name: (json.dumps(found[name], indent=2, ensure_ascii=True) + "\n").encode() for name in sorted(found)}
 
 

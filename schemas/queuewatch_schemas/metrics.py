@@ -55,6 +55,10 @@ class Family(StrEnum):
     """Settings as series, so that alert rules are the same for all queues."""
     HEALTH = "health"
     """Whether the figures can be believed."""
+    WALLBOARD = "wallboard"
+    """What the wallboard reads and sends; exposed by `queuewatch wallboard`, not by workers."""
+    SOURCE = "source"
+    """What a source has read and sent; exposed by `queuewatch source`, not by workers."""
 
 
 class Unit(StrEnum):
@@ -68,6 +72,9 @@ class Unit(StrEnum):
     RECORDS = "records"
     PARTITIONS = "partitions"
     YES_NO = "1 or 0"
+    STREAMS = "streams"
+    QUEUES = "queues"
+    BYTES = "bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +127,20 @@ BOUNDED_WINDOWS: Final = ("interval", "day")
 """The windows whose level has bounds."""
 DAY_WINDOWS: Final = ("interval", "last_interval", "day")
 """The windows that follow the business day and so have a start."""
+
+SOURCE_REFUSALS: Final = (
+    "unreadable",  # no record of this vendor, or one that is cut off
+    "bad_time",
+    "bad_queue_name",
+    "too_long",  # a name or an id beyond what an event may hold
+    "unknown_event",
+    "missing_field",
+    "wrong_field",
+    "lost",  # records are gone before they could be read
+)
+"""Why a source cannot translate a record."""
+SOURCE_IGNORED: Final = ("queue", "agent", "caller", "no_meaning", "repeated", "unnamed_member", "before_start")
+"""Why a source leaves a record out on purpose."""
 
 _QUEUE = ("queue",)
 _FIGURE = ("queue", "channel")
@@ -453,6 +474,13 @@ METRICS: Final[tuple[Metric, ...]] = (
             _NO_VALUES,
             "1; the labels say the queue's display name, group, site and time zone.",
         ),
+        (
+            "queue_utc_offset_seconds",
+            Unit.SECONDS,
+            _QUEUE,
+            _NO_VALUES,
+            "Seconds by which the queue's local time is ahead of UTC now; it changes with the clocks.",
+        ),
     ),
     *_family(
         Family.HEALTH,
@@ -577,6 +605,194 @@ METRICS: Final[tuple[Metric, ...]] = (
     ),
 )
 """The catalogue, in the order in which it is exposed and documented."""
+
+_SOURCE = ("source",)
+
+SOURCE_METRICS: Final[tuple[Metric, ...]] = (
+    *_family(
+        Family.SOURCE,
+        Kind.COUNTER,
+        (
+            "source_records_total",
+            Unit.RECORDS,
+            _SOURCE,
+            _NO_VALUES,
+            "Records of the vendor's system that were read.",
+        ),
+        (
+            "source_events_total",
+            Unit.EVENTS,
+            _SOURCE,
+            _NO_VALUES,
+            "Events that the records were translated to; a record may be several, or none.",
+        ),
+        (
+            "source_refused_records_total",
+            Unit.RECORDS,
+            ("source", "reason"),
+            {"reason": SOURCE_REFUSALS},
+            "Records that could not be translated, by reason; each is told in the log, with its position.",
+        ),
+        (
+            "source_ignored_records_total",
+            Unit.RECORDS,
+            ("source", "reason"),
+            {"reason": SOURCE_IGNORED},
+            "Records that yield nothing on purpose, by reason.",
+        ),
+        (
+            "source_reconnects_total",
+            Unit.EVENTS,
+            _SOURCE,
+            _NO_VALUES,
+            "Times that the vendor's system or Kafka was lost and tried again.",
+        ),
+    ),
+    *_family(
+        Family.SOURCE,
+        Kind.GAUGE,
+        (
+            "source_up",
+            Unit.YES_NO,
+            _SOURCE,
+            _NO_VALUES,
+            "1 after a real look at the vendor's system, 0 when it is gone; absent while it is not known.",
+        ),
+        (
+            "source_delay_seconds",
+            Unit.SECONDS,
+            _SOURCE,
+            _NO_VALUES,
+            "Seconds from the time of the newest record to when it was read; absent before the first.",
+        ),
+        (
+            "source_position_behind",
+            Unit.RECORDS,
+            _SOURCE,
+            _NO_VALUES,
+            "How much of what is there is not read yet: bytes of a file, rows of a table; absent where nobody can tell.",
+        ),
+        (
+            "source_open_calls",
+            Unit.CALLS,
+            _SOURCE,
+            _NO_VALUES,
+            "Calls that the source remembers since they may go on.",
+        ),
+        (
+            "source_doubled_calls",
+            Unit.CALLS,
+            _SOURCE,
+            _NO_VALUES,
+            "Calls of the last ten minutes that another source has told of too, so that they count twice; absent before a look.",
+        ),
+        (
+            "source_saved_timestamp_seconds",
+            Unit.TIMESTAMP,
+            _SOURCE,
+            _NO_VALUES,
+            "When the position was saved last, in seconds since 1970.",
+        ),
+    ),
+)
+"""What `queuewatch source` exposes."""
+
+WALLBOARD_IGNORED: Final = (
+    "unreadable",  # no record of ours, or a broken one
+    "version",  # a form that this wallboard does not know
+    "foreign_key",  # the key belongs to something else
+    "older",  # what is held is newer, by its offset
+    "other_event",  # of the agents' topic: no agent.state
+)
+"""Why the wallboard leaves a record out."""
+WALLBOARD_TOPICS: Final = ("queues", "agents")
+
+WALLBOARD_METRICS: Final[tuple[Metric, ...]] = (
+    *_family(
+        Family.WALLBOARD,
+        Kind.GAUGE,
+        ("wallboard_streams", Unit.STREAMS, _NONE, _NO_VALUES, "Streams that are open now."),
+        ("wallboard_views", Unit.STREAMS, _NONE, _NO_VALUES, "Different boards among the open streams."),
+        ("wallboard_queues", Unit.QUEUES, _NONE, _NO_VALUES, "Queues of which a snapshot is held."),
+        (
+            "wallboard_stale_queues",
+            Unit.QUEUES,
+            _NONE,
+            _NO_VALUES,
+            "Those of wallboard_queues whose figures are greyed, in part or all.",
+        ),
+        (
+            "wallboard_silent_partitions",
+            Unit.PARTITIONS,
+            _NONE,
+            _NO_VALUES,
+            "Partitions of the event topic of which nothing certain is known; absent while no worker was ever heard of.",
+        ),
+        (
+            "wallboard_newest_record_age_seconds",
+            Unit.SECONDS,
+            _NONE,
+            _NO_VALUES,
+            "Seconds since the newest snapshot or news came; absent before the first.",
+        ),
+        (
+            "wallboard_ready",
+            Unit.YES_NO,
+            _NONE,
+            _NO_VALUES,
+            "1 once the topic of snapshots is read up to the end that it had when reading began.",
+        ),
+    ),
+    *_family(
+        Family.WALLBOARD,
+        Kind.COUNTER,
+        (
+            "wallboard_records_total",
+            Unit.RECORDS,
+            ("topic",),
+            {"topic": WALLBOARD_TOPICS},
+            "Records that were read.",
+        ),
+        (
+            "wallboard_ignored_records_total",
+            Unit.RECORDS,
+            ("topic", "reason"),
+            {"topic": WALLBOARD_TOPICS, "reason": WALLBOARD_IGNORED},
+            "Those of wallboard_records_total that were left out, by reason.",
+        ),
+        (
+            "wallboard_reconnects_total",
+            Unit.EVENTS,
+            ("topic",),
+            {"topic": WALLBOARD_TOPICS},
+            "Times that Kafka or the topic was lost and reading began anew.",
+        ),
+        ("wallboard_boards_total", Unit.EVENTS, _NONE, _NO_VALUES, "Different boards that were made."),
+        ("wallboard_messages_total", Unit.EVENTS, _NONE, _NO_VALUES, "Boards that were sent to streams."),
+        (
+            "wallboard_skipped_messages_total",
+            Unit.EVENTS,
+            _NONE,
+            _NO_VALUES,
+            "Boards that a slow stream did not get, since a newer one had come.",
+        ),
+        (
+            "wallboard_sent_bytes_total",
+            Unit.BYTES,
+            _NONE,
+            _NO_VALUES,
+            "Bytes of boards and heartbeats that were sent to streams, as compressed.",
+        ),
+        (
+            "wallboard_refused_requests_total",
+            Unit.EVENTS,
+            ("status",),
+            {"status": ("401", "403", "429")},
+            "Requests that were refused, by status.",
+        ),
+    ),
+)
+"""What `queuewatch wallboard` exposes."""
 
 CATALOGUE: Final[Mapping[str, Metric]] = MappingProxyType({each.name: each for each in METRICS})
 """By name, without the prefix."""

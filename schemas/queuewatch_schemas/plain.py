@@ -1,73 +1,118 @@
 """How an everyday event is read without the whole machinery of the schema: most events are plain, and speed counts.
 
-An event is plain when it has the envelope's attributes and nothing else, and in `data` only fields that can be judged at a
-glance.  What is plain is read to exactly what the schema would have read (a test holds that); anything else is not judged
-here at all: the schema does it, and says what is wrong.
+An event is plain when it has the envelope's attributes and nothing else, and in `data` only fields that its type knows, each
+of a kind that can be judged at a glance.  What is plain is read to exactly what the schema would have read (a test holds
+that); anything else is not judged here at all: the schema does it, and says what is wrong.
+
+The bytes are read by msgspec straight into a structure made for their type (`events` makes them from the schema), which is
+three times as fast as a dict and its checks, and leaves less behind.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
 import orjson
 from mypy_extensions import mypyc_attr
 
-from queuewatch_schemas.names import MAXIMUM_NAME, queue_name
+from queuewatch_schemas.names import queue_name
 from queuewatch_schemas.times import instant
 
-# What a plain field may be, besides one of some words.
-QUEUE: Final = 0
-NAME: Final = 1
-CHANNEL: Final = 2
-TEXT: Final = 3
-OPAQUE: Final = 4
-INTEGER: Final = 5
-VISIT: Final = 6
-
+MAXIMUM_EVENT_BYTES: Final = 4 * 1024 * 1024
+"""Room for a snapshot of some 40,000 waiting callers; anything larger is no event."""
 MAXIMUM_VISIT: Final = 1_000_000
 CHANNEL_PATTERN: Final = r"^[a-z][a-z0-9_-]*$"
 MAXIMUM_CHANNEL: Final = 40
 _CHANNEL: Final = re.compile(r"[a-z][a-z0-9_-]*")
-_ENVELOPE: Final = 7
-"""specversion, id, source, type, time, subject, data; with datacontenttype one more."""
+_ABOUT_QUEUES: Final = "queuewatch.queue."
+_encode: Final = msgspec.json.Encoder().encode
+_builtins: Final = msgspec.to_builtins
+
+
+class Kind:
+    """A type of event: its `number` among all, its name, and of a call's the word in it: "queued", "ended"; "" of others."""
+
+    __slots__ = ("call", "name", "number")
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        self.name = name
+        self.call = name.split(".")[2] if name.startswith("queuewatch.call.") else ""
 
 
 @mypyc_attr(acyclic=True)
 class Event:
     """One event as it is worked with: `at` is its `time` in microseconds since the epoch, the rest is as it came.
 
-    `visit` is the number of the call's stay in the queue, 1 where the data do not say.  `log_time` is for whoever folds it: the
-    log time, in microseconds, at which it has to be folded.
+    `queue` is the one that it is about, "" where it is about none; `visit` the number of the call's stay in it, 1 where the
+    data do not say.  `log_time` is for whoever folds it: the log time, in microseconds, at which it has to be folded.
     """
 
-    __slots__ = ("at", "data", "log_time", "source", "subject", "time", "type", "visit")
+    __slots__ = ("_data", "at", "kind", "log_time", "queue", "source", "subject", "time", "visit")
 
-    def __init__(self, kind: str, source: str, subject: str, time: str, data: dict[str, Any]) -> None:
-        self.type = kind
+    def __init__(
+        self, kind: Kind, source: str, subject: str, time: str, at: int, queue: str, visit: int, data: Any
+    ) -> None:
+        self.kind = kind
         self.source = source
         self.subject = subject
         self.time = time
-        self.at = instant(time)
-        self.data = data
-        visit = data.get("visit", 1)
-        self.visit: int = visit if isinstance(visit, int) else 1  # of other events than calls' it may be anything
+        self.at = at
+        self.queue = queue
+        self.visit = visit
+        self._data = data
         self.log_time = 0
 
+    @property
+    def type(self) -> str:
+        """The name of its type."""
+        return self.kind.name
 
-class Form:
-    """What is plain in the data of one event type: what each field may be, or which words; and which fields must be there."""
+    @property
+    def data(self) -> dict[str, Any]:
+        """Its data; empty once they were forgotten."""
+        data = self._data
+        if isinstance(data, dict):
+            return data
+        told: dict[str, Any] = {} if data is None else _builtins(data)
+        return told
 
-    __slots__ = ("fields", "required", "words")
+    def compact(self) -> bytes:
+        """The data as short JSON with sorted keys, to keep: a copy of its size, since who writes JSON gives it in more."""
+        data = self._data
+        if not isinstance(data, dict):
+            return memoryview(_encode(data)).tobytes()  # the structure's fields are sorted
+        try:
+            return memoryview(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).tobytes()
+        except TypeError:  # whole numbers of more than 64 bits
+            return msgspec.json.encode(data, order="sorted")
 
-    def __init__(
-        self, fields: Mapping[str, int], words: Mapping[str, frozenset[str]], required: frozenset[str]
-    ) -> None:
-        self.fields = dict(fields)
-        self.words = dict(words)
-        self.required = tuple(required)
+    def forget(self, data: bool) -> None:
+        """Let go of what was needed only to judge it, perhaps of the data too: what waits to be folded has to stay small."""
+        self.time = ""
+        if data:
+            self._data = None
+
+
+def event_of(kind: Kind, source: str, subject: str, time: str, data: dict[str, Any]) -> Event:
+    """An event that the schema has read.  Raises ValueError where its time is none."""
+    visit = data.get("visit", 1)  # of other events than calls' it may be anything
+    queue: str = subject if kind.name.startswith(_ABOUT_QUEUES) else data.get("queue", "")
+    return Event(kind, source, subject, time, instant(time), queue, visit if isinstance(visit, int) else 1, data)
+
+
+class Forms:
+    """What is plain: `decode` reads the envelope of one into a structure, whose class tells the kind."""
+
+    __slots__ = ("decode", "kinds")
+
+    def __init__(self, decode: Callable[[bytes], Any], kinds: dict[Any, Kind]) -> None:
+        self.decode = decode
+        self.kinds = kinds
 
 
 @lru_cache(maxsize=1024)
@@ -75,63 +120,26 @@ def _is_channel(text: str) -> bool:
     return len(text) <= MAXIMUM_CHANNEL and _CHANNEL.fullmatch(text) is not None
 
 
-def _is_plain(field: int, given: object) -> bool:
-    if field >= INTEGER:
-        if not isinstance(given, int) or isinstance(given, bool):
-            return False
-        return field == INTEGER or 1 <= given <= MAXIMUM_VISIT
-    if not isinstance(given, str):
-        return False
-    if field == QUEUE:
-        queue_name(given)
-        return True
-    if field == NAME:
-        return 1 <= len(given) <= MAXIMUM_NAME
-    if field == CHANNEL:
-        return _is_channel(given)
-    return field == TEXT or len(given) <= MAXIMUM_NAME
-
-
-def read_plain(value: bytes, forms: dict[str, Form]) -> Event | None:
+def read_plain(value: bytes, forms: Forms) -> Event | None:
     """A plain event; None for one that the schema has to judge."""
+    if len(value) > MAXIMUM_EVENT_BYTES:
+        return None
     try:
-        found = orjson.loads(value)
-        if not isinstance(found, dict):
-            return None
-        given: dict[str, Any] = found
-        size = len(given)
-        if size != _ENVELOPE and not (size == _ENVELOPE + 1 and given.get("datacontenttype") == "application/json"):
-            return None
-        kind, subject, source, identity = given.get("type"), given.get("subject"), given.get("source"), given.get("id")
-        time, data = given.get("time"), given.get("data")
-        if not (
-            isinstance(kind, str)
-            and isinstance(subject, str)
-            and isinstance(source, str)
-            and isinstance(identity, str)
-            and isinstance(time, str)
-            and isinstance(data, dict)
-            and given.get("specversion") == "1.0"
-            and 1 <= len(subject) <= MAXIMUM_NAME
-            and 1 <= len(source) <= MAXIMUM_NAME
-            and 1 <= len(identity) <= MAXIMUM_NAME
-        ):
-            return None
-        form = forms.get(kind)
-        if form is None:
-            return None
-        fields, words = form.fields, form.words
-        for name, value_of in data.items():
-            field = fields.get(name)
-            if field is None:
-                allowed = words.get(name)
-                if allowed is None or not isinstance(value_of, str) or value_of not in allowed:
-                    return None
-            elif not _is_plain(field, value_of):
+        read = forms.decode(value)
+        kind = forms.kinds[type(read)]
+        data = read.data
+        queue = queue_name(data.queue)
+        if kind.call == "queued":
+            if data.channel is not msgspec.UNSET and not _is_channel(data.channel):
                 return None
-        for required in form.required:
-            if required not in data:
-                return None
-        return Event(kind, source, subject, time, data)
-    except ValueError:  # orjson's errors too
+            if data.due is not msgspec.UNSET:
+                instant(data.due)
+            if data.entered is not msgspec.UNSET:
+                instant(data.entered)
+        visit = data.visit
+        time: str = read.time
+        return Event(
+            kind, read.source, read.subject, time, instant(time), queue, 1 if visit is msgspec.UNSET else visit, data
+        )
+    except (ValueError, msgspec.MsgspecError):
         return None

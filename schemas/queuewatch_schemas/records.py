@@ -2,7 +2,8 @@
 
 What is unknown is null, never 0.  Times are UTC, waits and sums are in seconds.  A record says up to which offset of
 its partition it is true: everything before that offset is in it, nothing from there on.  Of one key readers keep the
-record with the greatest offset, never the last that came.  Readers ignore fields that they do not know.
+record with the greatest offset, never the last that came (but for news of a partition that is not ready).  Readers ignore
+fields that they do not know.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ VERSION: Final = 1
 LETTER_BYTES: Final = 64 * 1024
 """So much of a refused payload goes into its dead letter."""
 DETAIL_CHARACTERS: Final = 1000
+POINTS: Final = 12
+"""So many points has a queue's history."""
+POINT_SECONDS: Final = 300
+"""The length of one of them."""
 CALLBACK: Final = "callback"
 """The channel whose visits are shown apart."""
 
@@ -135,6 +140,35 @@ class WindowFigures(_Record):
     """(abandoned - short) / (answered + abandoned - short); null where that is of nothing."""
 
 
+class LevelHistory(_Record):
+    """A service level by five minutes; one number for each point of the history."""
+
+    met: tuple[int, ...]
+    """Visits that met it."""
+    counted: tuple[int, ...]
+    """Visits in its base, by its definition; callers past the threshold are in it while they wait, as in windows."""
+
+
+class History(_Record):
+    """The last hour of one channel by five minutes: `POINTS` numbers each, the oldest first; the last five minutes are running.
+
+    Points are aligned to five minutes of UTC, whatever the zone.  Visits are booked by arrival, levels as each says.
+    """
+
+    start: AwareDatetime
+    """When the first point begins; each of the others begins `step_seconds` after the one before."""
+    step_seconds: Annotated[int, Field(ge=1)] = POINT_SECONDS
+    """The length of a point."""
+    offered: tuple[Count, ...]
+    """Visits that entered, those who still wait included."""
+    answered: tuple[Count, ...]
+    """Of the offered, those answered by now."""
+    abandoned: tuple[Count, ...]
+    """Of the offered, those whose caller hung up while waiting."""
+    levels: dict[str, LevelHistory]
+    """By definition."""
+
+
 class ChannelFigures(_Record):
     """One channel of a queue, now and by window."""
 
@@ -144,6 +178,9 @@ class ChannelFigures(_Record):
     """How long the one who came first of them has waited at `time`; 0 when nobody waits."""
     oldest_waiting_since: AwareDatetime | None
     """When that one came; null when nobody waits. A board counts on from here."""
+    longest_wait_today_seconds: Seconds | None = None
+    """The longest wait until `time` of the visits that entered in the business day, those who wait now included, ghosts not;
+    0 when nobody entered; null where the worker does not tell."""
     talking: Count | None
     """Answered calls that have not ended."""
     wrapping: Count | None
@@ -154,6 +191,8 @@ class ChannelFigures(_Record):
     """By window."""
     levels: dict[str, dict[Window, Level]]
     """By definition, then by window."""
+    history: History | None = None
+    """The last hour by five minutes; null where the worker does not tell."""
 
 
 class Callbacks(_Record):
@@ -168,7 +207,11 @@ class Callbacks(_Record):
 
 
 class QueueSnapshot(_Record):
-    """The newest state of a queue, for wallboards.  Key: the queue.  A null value: idle, and gone from the state."""
+    """The newest state of a queue, for wallboards.  Key: the queue.  A null value: idle, and gone from the state.
+
+    It comes when an event changed the queue, at most ten times a second; once a second while callers wait; within a second of
+    a change by time alone (rolling windows and the history slide at full ten seconds); and every ten seconds.
+    """
 
     version: Literal[1] = VERSION
     """Of this form."""
@@ -180,8 +223,8 @@ class QueueSnapshot(_Record):
     """True up to there: all events before it are in."""
     time: AwareDatetime
     """The instant, by the wall clock, of these figures."""
-    log_time: AwareDatetime
-    """How far the partition's log was read, by its own time; far behind `time` the figures are old."""
+    log_time: AwareDatetime | None
+    """How far the partition's log was read, by its own time; far behind `time` the figures are old; null before its first record."""
     last_event_time: AwareDatetime | None = None
     """The newest event of this queue; null without any."""
     name: str
@@ -211,7 +254,11 @@ class QueueSnapshot(_Record):
 
 
 class PartitionNews(_Record):
-    """Who serves a partition and how far; among the snapshots, so that a wallboard sees when a partition is missing."""
+    """Who serves a partition and how far; among the snapshots, so that a wallboard sees when a partition is missing.
+
+    They come every two seconds, and at once when the partition is taken up, becomes ready, or is let go in good order; a
+    worker that has lost its group says nothing.  A new owner that is not ready begins at a lower offset than was told before.
+    """
 
     version: Literal[1] = VERSION
     """Of this form."""
@@ -222,11 +269,11 @@ class PartitionNews(_Record):
     owner: str
     """The worker's name; another one for each start."""
     offset: Offset
-    """Folded up to there."""
+    """Folded up to there; 0 while the records of before are being read."""
     queues: Count
     """Queues of the partition that are shown."""
     ready: bool
-    """Whether the partition is caught up and its snapshots are true."""
+    """Whether the partition is caught up and its snapshots are true; false while it recovers or is being let go."""
     time: AwareDatetime
     """When this was so; a partition without news for long is missing."""
     log_time: AwareDatetime | None

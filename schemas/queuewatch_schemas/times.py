@@ -14,7 +14,10 @@ _EPOCH: Final = datetime(1970, 1, 1)
 _MICROSECONDS: Final = 1_000_000
 
 
-@lru_cache(maxsize=65_536)
+_KEPT: Final = 65_536
+_seconds: Final[dict[str, int]] = {}
+
+
 def _second(text: str) -> int:
     """Microseconds from the epoch to a local date and time of whole seconds, as if it were UTC."""
     if _SECOND.fullmatch(text) is None:
@@ -43,8 +46,17 @@ def instant(text: str) -> int:
 
     Raises ValueError where it is none.  Seconds and offsets are remembered, since events come in order of time.
     """
-    cut = len(text) - (1 if text[-1:] in ("Z", "z") else 6)
-    at = _second(text[:19]) - _offset(text[cut:])
+    cut = len(text) - (1 if text.endswith(("Z", "z")) else 6)
+    second = text[:19]
+    at = _seconds.get(second)
+    if at is None:
+        at = _second(second)
+        if len(_seconds) >= _KEPT:
+            _seconds.clear()
+        _seconds[second] = at
+    zone = text[cut:]
+    if zone != "+00:00" and zone != "Z":
+        at -= _offset(zone)
     if cut == 19:
         return at
     digits = text[20:cut]

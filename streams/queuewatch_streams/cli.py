@@ -27,6 +27,7 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.configuration_file import ConfigurationError, configuration_path, load, override
 from queuewatch_streams.core.partition import Clock
 from queuewatch_streams.kafka import KafkaTrouble
+from queuewatch_streams.sources.command import add_to as add_sources_to
 
 R = TypeVar("R")
 SHOWN = 20
@@ -466,24 +467,31 @@ def check_configuration(configuration: Configuration) -> None:
 
 @main.command()
 @click.option("--metrics-port", type=click.IntRange(0, 65_535), default=9464, show_default=True)
+@click.option("--wallboard-port", type=click.IntRange(0, 65_535), default=9465, show_default=True)
 @click.option("--queues", type=click.IntRange(min=1), default=5, show_default=True)
 @click.option("--seed", type=int, default=1, show_default=True)
 @click.option("--seconds", type=click.FloatRange(min=0), help="End after so long; without end if left out.")
-def demo(metrics_port: int, queues: int, seed: int, seconds: float | None) -> None:
+def demo(metrics_port: int, wallboard_port: int, queues: int, seed: int, seconds: float | None) -> None:
     """A live picture without Docker and without a JVM.
 
-    Starts an embedded Kafka-protocol broker, a worker and a simulated call centre in real time, and shows their figures.
-    Ctrl-C ends everything (status 130; SIGTERM 143; --seconds 0).  --metrics-port 0 takes any free port.
+    Starts an embedded Kafka-protocol broker, a worker, the wallboard and a simulated call centre in real time, and shows
+    their figures here and on http://127.0.0.1:9465/.  Ctrl-C ends everything (status 130; SIGTERM 143; --seconds 0).
+    --metrics-port 0 and --wallboard-port 0 take any free port.
     """
     from queuewatch_streams.demo import DemoFailed, run_demo
 
     try:
-        sys.exit(asyncio.run(run_demo(metrics_port=metrics_port, queues=queues, seed=seed, seconds=seconds)))
+        demo = run_demo(
+            metrics_port=metrics_port, wallboard_port=wallboard_port, queues=queues, seed=seed, seconds=seconds
+        )
+        sys.exit(asyncio.run(demo))
     except DemoFailed as error:
         raise Trouble(str(error)) from None
     except KeyboardInterrupt:
         sys.exit(130)
 
+
+add_sources_to(main, with_configuration, Trouble)
 
 if __name__ == "__main__":
     main()

@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka.errors import KafkaError
 
 from queuewatch_streams.checkpoints import Checkpoints, Partition
-from queuewatch_streams.delivery import Delivery, FetchApp, Record, Span, TopicIds
+from queuewatch_streams.delivery import LAST_WORDS, Delivery, FetchApp, Record, Span, TopicIds, within
 
 __all__ = ["ChangelogReplaced", "Deliveries", "LogTruncated"]
 
@@ -71,7 +71,9 @@ class Deliveries(Generic[P]):
     it raises when the record is of another number of partitions.  ``folded(partition, result)`` is given what each fold
     returned.  ``lost(partition, up_to)``: the log begins beyond the next offset; the partition must count what is lost
     and go on at ``up_to``.  ``dropped(number)``: the partition is gone.  ``became_ready(partition)``: it may be shown.
-    ``room()`` returns when there is room for what the next delivery may cause to be sent.
+    ``recovering(numbers)``: the records of these are being read.  ``letting_go(partitions)``: none of them is shown any more,
+    and they are about to be written for the last time; it has a moment, no more.  ``room()`` returns when there is room for
+    what the next delivery may cause to be sent.
     """
 
     def __init__(
@@ -84,6 +86,8 @@ class Deliveries(Generic[P]):
         lost: Callable[[P, int], None] | None = None,
         dropped: Callable[[int], None] | None = None,
         became_ready: Callable[[P], None] | None = None,
+        recovering: Callable[[frozenset[int]], None] | None = None,
+        letting_go: Callable[[list[P]], Awaitable[None]] | None = None,
         room: Callable[[], Awaitable[None]] | None = None,
         look_every: float = 1.0,
     ) -> None:
@@ -94,9 +98,12 @@ class Deliveries(Generic[P]):
         self._lost = lost
         self._dropped = dropped
         self._became_ready = became_ready
+        self._recovering = recovering
+        self._letting_go = letting_go
         self._room = room
         self._look_every = look_every
         self._owned: dict[int, _Owned[P]] = {}
+        self._loading: frozenset[int] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
         #: Records folded, deliveries dropped because they were of an older run, deliveries fetched again; since the start.
         self.records_folded = 0
@@ -111,6 +118,9 @@ class Deliveries(Generic[P]):
     def loading(self, partitions: frozenset[int]) -> None:
         """Forget what was loaded of the changelog before."""
         self._checkpoints.loading(partitions)
+        self._loading = partitions
+        if self._recovering is not None:
+            self._recovering(partitions)
 
     def loaded(self, partition: int, records: Sequence[Record]) -> None:
         """Take in a part of the changelog."""
@@ -226,6 +236,10 @@ class Deliveries(Generic[P]):
 
     async def _let_go(self, why: str) -> None:
         owned, self._owned = self._owned, {}  # no more folding, nothing shown
+        self._loading = frozenset()
+        if owned and self._letting_go is not None:
+            last_words = self._letting_go([each.partition for each in owned.values()])
+            await within(LAST_WORDS, last_words, "what was to be told of partitions that are let go was not told")
         try:
             # The group waits for us, other workers too: half a session, not more.
             if owned and not await self._checkpoints.write_all(self._app.settings.session_timeout / 2):
@@ -347,6 +361,10 @@ class Deliveries(Generic[P]):
     def owned(self) -> dict[int, P]:
         """The partitions that are ours and restored, by number; not all of them ready."""
         return {number: owned.partition for number, owned in self._owned.items()}
+
+    def recovering(self) -> list[int]:
+        """The partitions that are ours and whose records are still being read."""
+        return sorted(self._loading - self._owned.keys())
 
     def exposed(self) -> dict[int, P]:
         """The partitions that may be shown now: ready ones, while the lease holds."""

@@ -30,6 +30,8 @@ import hashlib
 import inspect
 import itertools
 import logging
+import operator
+import sys
 import tempfile
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -116,8 +118,7 @@ class Delivery:
         records = list(self.records)
         self.records = ()
         records.reverse()
-        while records:
-            yield records.pop()
+        return map(records.pop, itertools.repeat(-1, len(records)))
 
     def release(self) -> None:
         """Let the payload go."""
@@ -258,14 +259,57 @@ class FetchListener(faust_driver.ConsumerRebalanceListener):
         await super().on_partitions_assigned(assigned)
 
 
-def _to_record(_: Any, record: Any, *, new: Any = tuple.__new__) -> Record:
-    return new(Record, (record.offset, record.timestamp, record.key, record.value, tuple(record.headers)))  # type: ignore[no-any-return]  # cast() would cost a call an event
+_unpacked = operator.attrgetter("offset", "timestamp", "key", "value", "headers")
+_record = functools.partial(tuple.__new__, Record)
+
+
+class _Batch:
+    """A batch of aiokafka's, iterated as one thing: all its records from an offset on, without a call of Python for each."""
+
+    __slots__ = ("_batch", "_begin", "offset", "records")
+
+    def __init__(self, batch: Any, begin: int) -> None:
+        self._batch = batch
+        self._begin = begin
+        self.offset = -1
+        self.records: list[Record] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def __iter__(self) -> Iterator[_Batch]:
+        self.records = list(map(_record, map(_unpacked, self._batch)))
+        if self.records and self.records[0].offset < self._begin:  # the fetch began in the middle of the batch
+            self.records = [record for record in self.records if record.offset >= self._begin]
+        if self.records:
+            self.offset = self.records[-1].offset
+            yield self
+
+    def __next__(self) -> Any:  # of a control batch its one record is asked for
+        return next(self._batch)
+
+
+class _Batches:
+    """aiokafka's reader of what one partition's fetch brought, batch by batch."""
+
+    __slots__ = ("_of", "_records")
+
+    def __init__(self, records: Any, of: PartitionRecords) -> None:
+        self._records = records
+        self._of = of
+
+    def has_next(self) -> bool:
+        return bool(self._records.has_next())
+
+    def next_batch(self) -> _Batch:
+        return _Batch(self._records.next_batch(), self._of.next_fetch_offset)
 
 
 class _Fetched(dict[Any, Any]):
-    """aiokafka's fetches that wait to be unpacked: those of our topics unpack into `Record`.
+    """aiokafka's fetches that wait to be unpacked: those of our topics unpack into `Record`, a batch at a time.
 
-    aiokafka's own records cost more to make than ours, and would be thrown away at once.
+    aiokafka makes two records of each and goes through three calls of Python for it; that would be a fifth of all the time.
+    What a batch is (checked, aborted, of control) it still judges itself.
     """
 
     def __init__(self, topics: frozenset[str]) -> None:
@@ -274,8 +318,38 @@ class _Fetched(dict[Any, Any]):
 
     def __setitem__(self, tp: Any, result: Any) -> None:
         if tp.topic in self._topics and type(result) is FetchResult:
-            result._partition_records._consumer_record = _to_record
+            unpacking = result._partition_records
+            unpacking._records = _Batches(unpacking._records, unpacking)
+            unpacking._consumer_record = lambda _, batch: batch.records
+            result.getall = functools.partial(_get_all, result, [])
         super().__setitem__(tp, result)
+
+
+def _get_all(result: FetchResult, left: list[Record], max_records: int | None = None) -> list[Record]:
+    """`FetchResult.getall` for whole batches; `left` is what the call before unpacked and did not hand out."""
+    if not result.check_assignment(result._topic_partition) or not result.has_more():
+        return []
+    unpacking = result._partition_records
+    most = sys.maxsize if max_records is None else max_records
+    found, left[:] = left[:], []
+    more, asked = True, False
+    while len(found) < most and more:
+        try:
+            batch = next(unpacking, None)
+        except errors.KafkaError:
+            if found:
+                break  # these first: the batch that is damaged is fetched again, and tells so then
+            raise
+        more, asked = batch is not None, True
+        found += batch or ()
+    left[:] = found[most:]
+    del found[most:]
+    if found and (left or not asked):
+        unpacking.next_fetch_offset = found[-1].offset + 1
+    result._update_position()
+    if not left and not more:
+        result._partition_records = None
+    return found
 
 
 class FetchThread(faust_driver.AIOKafkaConsumerThread):

@@ -1,4 +1,4 @@
-"""The demo: an embedded broker, a worker and a simulated call centre in real time, and their figures on the terminal.
+"""The demo: an embedded broker, a worker, the wallboard and a simulated call centre in real time, and figures on the terminal.
 
 It decides what is started, in which order, and that all of it ends with the demo: in order when the demo is told to end
 or a part of it fails, by watchdogs when it is killed.  Everything listens on loopback, on memory or in one private folder
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -123,18 +124,18 @@ class _Child:
                 os.killpg(self.process.pid, number)
 
 
-async def run_demo(*, metrics_port: int, queues: int, seed: int, seconds: float | None) -> int:
+async def run_demo(*, metrics_port: int, wallboard_port: int, queues: int, seed: int, seconds: float | None) -> int:
     """Run the demo until it is told to end, or for so many seconds; the exit status.
 
     Raises DemoFailed where a part is missing, a port is taken, or a part ends by itself; nothing runs on then.
     """
-    port = metrics_port or free_port()
-    _check(port)
+    ports = _Ports(metrics_port or free_port(), wallboard_port or free_port())
+    _check(ports)
     folder = Path(tempfile.mkdtemp(prefix="queuewatch-demo-"))
     keep = False
     try:
         with _listening() as told:
-            demo = _Demo(folder, port, queues, seed)
+            demo = _Demo(folder, ports, queues, seed)
             running = asyncio.ensure_future(demo.run())
             try:
                 await asyncio.wait(_either(running, told.first), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -186,31 +187,44 @@ def _listening() -> Iterator[_Told]:
             loop.remove_signal_handler(number)
 
 
-def _check(port: int) -> None:
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    """Where the worker's figures and the wallboard are."""
+
+    metrics: int
+    wallboard: int
+
+
+def _check(ports: _Ports) -> None:
     """What can be known before anything is started.  Raises DemoFailed."""
     try:
         tansu_binary()
     except BrokerError as error:
         raise DemoFailed(str(error)) from None
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # what a server that ended just now left is no hindrance
-        try:
-            probe.bind((HOST, port))
-        except OSError as error:
-            raise DemoFailed(
-                f"port {port} on {HOST} cannot be had ({error.strerror}); stop what listens there, or choose another with"
-                " --metrics-port (0: any that is free)"
-            ) from None
+    if ports.metrics == ports.wallboard:
+        raise DemoFailed(
+            f"--metrics-port and --wallboard-port are both {ports.metrics}; choose another for one of them"
+        )
+    for port, flag in ((ports.metrics, "--metrics-port"), (ports.wallboard, "--wallboard-port")):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(
+                socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
+            )  # what a server that ended just now left is no hindrance
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                raise DemoFailed(
+                    f"port {port} on {HOST} cannot be had ({error.strerror}); stop what listens there, or choose another with"
+                    f" {flag} (0: any that is free)"
+                ) from None
 
 
 class _Demo:
     """What runs, and what is shown of it."""
 
-    def __init__(self, folder: Path, port: int, queues: int, seed: int) -> None:
+    def __init__(self, folder: Path, ports: _Ports, queues: int, seed: int) -> None:
         self.folder = folder
-        self.port = port
+        self.ports = ports
         self.seed = seed
         self.queues = queues
         self.console = Console()
@@ -257,14 +271,15 @@ class _Demo:
         self._starting = asyncio.ensure_future(asyncio.to_thread(self.broker.start))
         address = await asyncio.shield(self._starting)  # its thread cannot be cancelled: `end` sees to it
         file = self.folder / "demo.toml"
-        file.write_text(_toml(address, self.port))
+        file.write_text(_toml(address, self.ports, self.names))
         configuration = load(file)
         self.status = "creating the topics"
         await ensure(configuration)
-        self.status = "starting the worker and the call centre"
+        self.status = "starting the worker, the wallboard and the call centre"
         config = ("--config", str(file))
         for name, arguments in (
             ("worker", ["worker", *config, "--data-folder", str(self.folder)]),
+            ("wallboard", ["wallboard", *config]),
             ("call centre", ["simulate", *config, *_simulation(self.names, self.queues, self.seed)]),
         ):
             self.children.append(_Child.start(name, arguments, self.folder))
@@ -338,13 +353,17 @@ class _Demo:
 
     def _view(self) -> View:
         fresh = self.read_at is not None and time.monotonic() - self.read_at < STALE_AFTER
-        base = f"http://{HOST}:{self.port}"
+        base = f"http://{HOST}:{self.ports.metrics}"
         return View(
             self.figures if fresh else self._unknown(),
             time.time(),
             self.status,
             live=fresh and self.figures.ready,
-            addresses={"metrics": f"{base}/metrics", "readiness": f"{base}/readyz"},
+            addresses={
+                "wallboard": f"http://{HOST}:{self.ports.wallboard}/",
+                "metrics": f"{base}/metrics",
+                "readiness": f"{base}/readyz",
+            },
             notes=self._notes(),
         )
 
@@ -405,8 +424,13 @@ class _Demo:
 _NOWHEN: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def _toml(brokers: str, port: int) -> str:
+def _toml(brokers: str, ports: _Ports, names: Sequence[str]) -> str:
     """The demo's configuration.  The embedded broker's group join takes half the session timeout, so that is short."""
+    half = (len(names) + 1) // 2
+    groups = "\n".join(
+        f"[queues.{json.dumps(name)}]\ngroup = {json.dumps('Front' if number < half else 'Back')}\n"
+        for number, name in enumerate(names)
+    )
     return f"""\
 [business]
 time_zone = "UTC"
@@ -422,9 +446,10 @@ calls_waiting = {CALLS_WAITING}
 
 [serve]
 host = "{HOST}"
-metrics_port = {port}
-wallboard_port = 0
-"""
+metrics_port = {ports.metrics}
+wallboard_port = {ports.wallboard}
+
+{groups}"""
 
 
 def _simulation(names: Sequence[str], queues: int, seed: int) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from queuewatch_schemas.metrics import METRICS, Family
+from queuewatch_schemas.metrics import METRICS, SOURCE_METRICS, WALLBOARD_METRICS, Family
 from queuewatch_streams.cli import main as queuewatch
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -25,6 +25,8 @@ _TITLES: Final = {
     Family.DISTRIBUTION: "Distributions: each visit once",
     Family.LIMIT: "Limits: settings as series, for alert rules",
     Family.HEALTH: "Truth and health",
+    Family.WALLBOARD: "The wallboard: told by `queuewatch wallboard`",
+    Family.SOURCE: "Sources: told by `queuewatch source`, each process of its own",
 }
 
 
@@ -59,7 +61,7 @@ def metrics() -> str:
     for family, title in _TITLES.items():
         rows = [
             f"| `{metric.full}` | {metric.kind} | {', '.join(metric.labels) or '–'} | {metric.help} |"
-            for metric in METRICS
+            for metric in (*METRICS, *WALLBOARD_METRICS, *SOURCE_METRICS)
             if metric.family is family
         ]
         parts.append("\n".join((f"## {title}\n", "| name | kind | labels | meaning |", "|---|---|---|---|", *rows, "")))

@@ -38,7 +38,7 @@ from queuewatch_schemas.metrics import (
     definition_labels,
 )
 from queuewatch_schemas.topics import partition_for
-from queuewatch_streams.core.calendar import SECOND
+from queuewatch_streams.core.calendar import SECOND, utc_offset
 from queuewatch_streams.core.figures import ChannelFigures, balance_residual, channel_figures, is_open
 from queuewatch_streams.core.partition import Clock, Partition
 from queuewatch_streams.core.policy import Policy
@@ -410,13 +410,20 @@ class _QueueText:
         ):
             template.line(name, {}, b"%a")
         template.gap("queue_info")
+        template.line("queue_utc_offset_seconds", {})
         template.gap("queue_source_up")
         self._template = template.done()
 
     def told(
-        self, settings: ResolvedQueue, info: bytes, up: Mapping[str, bool], opened: bool | None, figures: ChannelFigures
+        self,
+        settings: ResolvedQueue,
+        info: bytes,
+        up: Mapping[str, bool],
+        opened: bool | None,
+        ahead: int,
+        figures: ChannelFigures,
     ) -> bytes:
-        """The lines, with a part for each family, for the queue's name to be put in."""
+        """The lines, with a part for each family, for the queue's name to be put in; `ahead` of UTC, in seconds."""
         limits = settings.limits
         return self._template % (
             b"" if opened is None else self._open + b"%d\n" % opened,
@@ -426,6 +433,7 @@ class _QueueText:
             limits.abandon_ratio,
             limits.window_minimum_calls,
             info,
+            ahead,
             b"".join([_source_line(source) + b"%d\n" % alive for source, alive in up.items()]),
         )
 
@@ -536,8 +544,8 @@ class Exporter:
         partitions = list(partitions)
         seen: set[str] = set()
         for partition in partitions:
-            for name in self._names(partition) if only is None else (only,):
-                queue = partition.queues.get(name) or self._configured(partition, name)
+            for name in self.names(partition) if only is None else (only,):
+                queue = self.queue(partition, name)
                 if queue is not None:
                     partition.expire_queue(queue)
                     self._add_queue(
@@ -558,7 +566,7 @@ class Exporter:
             for name in kept.keys() - seen:
                 del kept[name]
 
-    def _names(self, partition: Partition) -> Iterator[str]:
+    def names(self, partition: Partition) -> Iterator[str]:
         """The partition's queues, and those of the configuration that belong to it though nothing happened there yet."""
         yield from list(partition.queues)
         for name in self._of_configuration(partition):
@@ -575,9 +583,11 @@ class Exporter:
                 found.setdefault(partition_for(name.encode(), partition.partitions), []).append(name)
         return found.get(partition.number, ())
 
-    def _configured(self, partition: Partition, name: str) -> Queue | None:
-        if name not in self._configuration.queues:
-            return None
+    def queue(self, partition: Partition, name: str) -> Queue | None:
+        """A queue of the partition, as it stands or, of the configuration, empty; None where it is neither."""
+        found = partition.queues.get(name)
+        if found is not None or name not in self._configuration.queues:
+            return found
         if partition_for(name.encode(), partition.partitions) != partition.number:
             return None
         if name not in self._unseen:
@@ -596,7 +606,8 @@ class Exporter:
             told.add(text.told(channel, figures, now).replace(_NAME, texts.name))
         callbacks = known and CALLBACK not in queue.channels
         alone = texts.queues.get(callbacks) or self._queue_text(texts, callbacks)
-        lines = alone.told(self.settings(queue.name), texts.info, up, is_open(queue, now), figures)
+        ahead = utc_offset(now, queue.policy.zone)
+        lines = alone.told(self.settings(queue.name), texts.info, up, is_open(queue, now), ahead, figures)
         told.add(lines.replace(_NAME, texts.name))
 
     def _channel_text(self, texts: _Told, channel: str, known: bool) -> _ChannelText:

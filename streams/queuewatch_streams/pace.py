@@ -30,6 +30,10 @@ class Pace:
         await asyncio.sleep(0)
         self._until = time.perf_counter() + SLICE
 
+    def so_far(self) -> float:
+        """Seconds that the slices took, the one under way included."""
+        return self.spent + time.perf_counter() - (self._until - SLICE)
+
     def end(self) -> None:
         """End the last slice, for `spent` to be whole."""
-        self.spent += time.perf_counter() - (self._until - SLICE)
+        self.spent = self.so_far()

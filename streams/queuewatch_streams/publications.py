@@ -13,28 +13,30 @@ from typing import Any, Final
 import orjson
 
 from queuewatch_schemas.config import ROLLING_SECONDS, Definition, Limits, ResolvedQueue
-from queuewatch_schemas.records import VERSION, interval_key
+from queuewatch_schemas.records import POINT_SECONDS, VERSION, interval_key
 from queuewatch_streams.core.calendar import SECOND, to_datetime
 from queuewatch_streams.core.figures import (
     ChannelFigures,
+    HistoryFigures,
     LevelFigures,
     WindowFigures,
     balance_residual,
     channel_figures,
+    channel_history,
     is_open,
+    longest_wait_today,
 )
 from queuewatch_streams.core.intervals import Closed
 from queuewatch_streams.core.partition import Clock, Partition
-from queuewatch_streams.core.queue import CALLBACK
+from queuewatch_streams.core.queue import CALLBACK, Queue
 from queuewatch_streams.exporter import source_up
 
 _OPTIONS: Final = orjson.OPT_UTC_Z
 _NOBODY: Final = {"waiting": 0, "oldest_seconds": 0.0, "oldest_since": None}
 
 
-def snapshot(partition: Partition, name: str, settings: ResolvedQueue, now: int) -> bytes:
-    """The queue's newest state, true up to the partition's `next_offset`, as it stands at `now` (microseconds)."""
-    queue = partition.queues[name]
+def snapshot(partition: Partition, queue: Queue, settings: ResolvedQueue, now: int) -> bytes:
+    """A queue's newest state, true up to the partition's `next_offset`, as it stands at `now` (microseconds)."""
     queue.expire(partition.log_time)
     if partition.clock is Clock.EVENTS:
         now = partition.log_time
@@ -46,15 +48,18 @@ def snapshot(partition: Partition, name: str, settings: ResolvedQueue, now: int)
         if each == CALLBACK:
             callbacks = _callbacks(figures, now)
         else:
-            channels[each] = _channel(figures, now, balance_residual(channel))
+            told = _channel(figures, now, balance_residual(channel))
+            told["longest_wait_today_seconds"] = longest_wait_today(queue, each, now) / SECOND
+            told["history"] = _history(channel_history(channel, queue.policy, now))
+            channels[each] = told
     limits, definitions = _encoded(settings.limits, settings.definitions)
     record = {
         "version": VERSION,
-        "queue": name,
+        "queue": queue.name,
         "partition": partition.number,
         "offset": partition.next_offset,
         "time": _moment(now),
-        "log_time": _moment(partition.log_time),
+        "log_time": _moment(partition.log_time) if partition.log_time else None,
         "last_event_time": to_datetime(queue.last_event) if queue.last_event else None,
         "name": settings.name,
         "group": settings.group,
@@ -93,6 +98,17 @@ def _channel(figures: ChannelFigures, now: int, residual: int) -> dict[str, Any]
         "balance_residual": residual,
         "windows": {window: _window(window, told) for window, told in figures.windows.items()},
         "levels": levels,
+    }
+
+
+def _history(figures: HistoryFigures) -> dict[str, Any]:
+    return {
+        "start": _moment(figures.start),
+        "step_seconds": POINT_SECONDS,
+        "offered": figures.offered,
+        "answered": figures.answered,
+        "abandoned": figures.abandoned,
+        "levels": {each.level.name: {"met": each.met, "counted": each.base} for each in figures.levels},
     }
 
 

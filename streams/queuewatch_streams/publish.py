@@ -38,7 +38,7 @@ from queuewatch_schemas.topics import MAXIMUM_MESSAGE_BYTES, partition_for
 from queuewatch_streams.kafka import KafkaTrouble, client_settings, described, gives_producer_ids, producer_settings
 from queuewatch_streams.topics import TopicTrouble, partition_counts
 
-__all__ = ["Published", "Unaddressed", "UnreadableFile", "address", "publish", "shifted", "shifted_time"]
+__all__ = ["Packer", "Published", "Unaddressed", "UnreadableFile", "address", "publish", "shifted", "shifted_time"]
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ async def publish(
         )
         try:
             await producer.start()
-            packer = _Packer(producer, names, partitions, configuration)
+            packer = Packer(producer, names, partitions, configuration)
             pace = None if speed is None else _Pace(speed, first)
             began = time.monotonic()
             published = skipped = number = 0
@@ -258,8 +258,8 @@ def _loaded(line: bytes) -> Any:
         raise Unaddressed(f"is not JSON: {error}") from None
 
 
-class _Packer:
-    """Packs lines into one batch per partition and hands full ones to the producer, in order."""
+class Packer:
+    """Packs lines into one batch per partition and hands full ones to the producer, in order; for one task at a time."""
 
     def __init__(
         self,

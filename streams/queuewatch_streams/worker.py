@@ -14,6 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -29,6 +30,7 @@ from queuewatch_schemas.config import Configuration, KafkaSettings
 from queuewatch_schemas.records import DeadLetter, letter_value
 from queuewatch_schemas.topics import TABLE, changelog_name, partition_for
 from queuewatch_streams import accelerator
+from queuewatch_streams.cadence import Cadence
 from queuewatch_streams.checkpoints import Checkpoints
 from queuewatch_streams.core.checkpoint import record_offset
 from queuewatch_streams.core.ghosts import AGAIN
@@ -54,9 +56,10 @@ SNAPSHOT_SHARE: Final = 0.2
 """The share of the worker's time that snapshots may take."""
 BACKLOG_SHARE: Final = 0.05
 """The same while a backlog is worked off: nobody watches the past go by."""
-ALL_SNAPSHOTS_EVERY: Final = 10.0
-"""Seconds after which all snapshots are published again, changed or not."""
+DUE_PART: Final = 0.25
+"""What snapshots that are due by time get at least, as a part of the time that those of changed queues take."""
 NEWS_EVERY: Final = 2.0
+"""Seconds between two news of a partition; there are some at once when it is taken up, becomes ready, or is let go."""
 TIME_EVERY: Final = 1.0
 """Seconds between two looks for what time brings about: expiry, closed intervals, idle queues."""
 GHOSTS_EVERY: Final = 5.0
@@ -92,11 +95,13 @@ class Worker(Service):
         self._prepared = prepared
         self._topics = configuration.topics
         self._exporter = Exporter(configuration)
+        self._cadence = Cadence(self._exporter.names)
         self._version = metadata.version("queuewatch")
         self._loaded_at = time.time()
         self._proposed: dict[tuple[str, Any], int] = {}
         self._producer: AIOKafkaProducer | None = None
         self._outbox: Outbox | None = None
+        self._news_due = asyncio.Event()
         self.checkpoints: Checkpoints[Partition] = Checkpoints(
             self.app,
             record_offset=record_offset,
@@ -110,7 +115,9 @@ class Worker(Service):
             restore=self._restore,
             folded=self._folded,
             lost=lambda partition, up_to: partition.lose(up_to),
-            became_ready=lambda partition: partition.changed.update(partition.queues),
+            became_ready=lambda partition: self._news_due.set(),
+            recovering=lambda numbers: self._news_due.set(),
+            letting_go=self._tell_of_leaving,
             room=self._room,
         )
         serve = configuration.serve
@@ -138,7 +145,7 @@ class Worker(Service):
         self._outbox = Outbox(self._producer, may_send=self.app.lease.holds, generation=lambda: self.app.generation)
         self.add_future(self._guarded(self._outbox.run))
         self.add_future(self._every(TIME_EVERY, self._pass_time))
-        self.add_future(self._every(NEWS_EVERY, self._tell_news))
+        self.add_future(self._guarded(self._tell_news))
         self.add_future(self._publish_snapshots())
         if self.clock is Clock.LIVE:
             self.add_future(self._every(GHOSTS_EVERY, self._propose_evictions))
@@ -231,37 +238,49 @@ class Worker(Service):
             await asyncio.sleep(0)
 
     async def _publish_snapshots(self) -> None:
-        """Changed queues at once, all of them now and then; never more than a share of the time."""
+        """Changed queues at once, others when they are due; never more than a share of the time."""
 
         async def repeat() -> None:
-            everything_at = time.monotonic()
             while not self.should_stop:
-                began = time.monotonic()
-                everything = began - everything_at >= ALL_SNAPSHOTS_EVERY
-                if everything:
-                    everything_at = began
+                share = BACKLOG_SHARE if self._has_backlog() else SNAPSHOT_SHARE
                 pace = Pace()
                 for partition in self.deliveries.exposed().values():
-                    await self._publish_of(partition, pace, everything=everything)
+                    await self._publish_changed(partition, pace)
+                # What is due may wait, but not for ever: where changes take up all the time, it gets a part of theirs.
+                await self._publish_due(pace, max(share * SNAPSHOT_EVERY, pace.so_far() * (1 + DUE_PART)))
                 pace.end()
-                share = BACKLOG_SHARE if self._has_backlog() else SNAPSHOT_SHARE
                 await asyncio.sleep(max(SNAPSHOT_EVERY, pace.spent / share - pace.spent))
 
         await self._guarded(repeat)
 
-    async def _publish_of(self, partition: Partition, pace: Pace, *, everything: bool) -> None:
+    async def _publish_changed(self, partition: Partition, pace: Pace) -> None:
         changed, partition.changed = partition.changed, set()
-        now = _now()
-        for name in list(partition.queues) if everything else changed:
-            if pace.over():
-                await pace.rest()
-                now = _now()
-            if self.deliveries.exposed().get(partition.number) is not partition:
-                break
-            value = None
-            if name in partition.queues:
-                value = snapshot(partition, name, self._exporter.settings(name), now)
-            await self._send(self._topics.queues, name.encode(), value, partition.number)
+        while changed:
+            name = changed.pop()
+            if not await self._publish(partition, name, pace):
+                partition.changed |= {name, *changed}  # it may be shown again
+                return
+
+    async def _publish_due(self, pace: Pace, seconds: float) -> None:
+        """What is due, the most overdue first, until all of the pace has taken so many seconds."""
+        self._cadence.look(self.deliveries.exposed().values(), _now())
+        while pace.so_far() < seconds and (due := self._cadence.next_due(_now())) is not None:
+            if not await self._publish(*due, pace):
+                return
+
+    async def _publish(self, partition: Partition, name: str, pace: Pace) -> bool:
+        """A queue's snapshot, or that it has left the state.  False where the partition may not be shown any more."""
+        if pace.over():
+            await pace.rest()
+        if self.deliveries.exposed().get(partition.number) is not partition:
+            return False
+        now, value = _now(), None
+        queue = self._exporter.queue(partition, name)
+        if queue is not None:
+            value = snapshot(partition, queue, self._exporter.settings(name), now)
+        self._cadence.was_told(partition, name, queue, now)
+        await self._send(self._topics.queues, name.encode(), value, partition.number)
+        return True
 
     def _has_backlog(self) -> bool:
         """Whether figures of some partition are of the past, and there are events that will bring them on."""
@@ -272,9 +291,31 @@ class Worker(Service):
         return self.deliveries.lag(number) != 0 and now - partition.log_time > CAUGHT_UP
 
     async def _tell_news(self) -> None:
-        for number, partition in self.deliveries.exposed().items():
-            key, value = news(partition, self.name, ready=True, now=_now())
-            await self._send(self._topics.queues, key, value, number)
+        """How it stands with every partition that is ours, ready or not: now and then, and at once when that changes."""
+        while not self.should_stop:
+            self._news_due.clear()
+            if self.app.lease.holds():  # else they may be another worker's, whose news these would hide
+                exposed = self.deliveries.exposed()
+                for partition in self.deliveries.owned().values():
+                    await self._send_news(partition, ready=partition.number in exposed)
+                for number in self.deliveries.recovering():
+                    await self._send_news(self._unread(number), ready=False)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news_due.wait(), NEWS_EVERY)
+
+    async def _tell_of_leaving(self, partitions: list[Partition]) -> None:
+        """Partitions are let go: until their next owner has them ready nobody shows them."""
+        if self.app.lease.holds():
+            for partition in partitions:
+                await self._send_news(partition, ready=False)
+
+    async def _send_news(self, partition: Partition, *, ready: bool) -> None:
+        key, value = news(partition, self.name, ready=ready, now=_now())
+        await self._send(self._topics.queues, key, value, partition.number)
+
+    def _unread(self, number: int) -> Partition:
+        """A partition of which nothing is known yet."""
+        return Partition(number, self.configuration, partitions=self._prepared.partitions, clock=self.clock)
 
     async def _propose_evictions(self) -> None:
         """Ghosts are proposed to the log; they are given up when the event comes back."""

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuewatch_schemas.config import Attribution, Business, Definition, Timing
-from queuewatch_streams.core.calendar import business_day, interval_start
+from queuewatch_streams.core.calendar import business_day, interval_start, utc_offset
 from queuewatch_streams.core.figures import channel_figures
 from queuewatch_streams.core.intervals import Closed
 from queuewatch_streams.core.partition import Clock
@@ -66,6 +66,16 @@ def test_every_instant_lies_in_one_business_day_and_one_interval(zone: str, hour
         assert begin <= at < begin + minutes * MINUTE
         assert begin == oracle.interval_of(at, minutes, there)
         assert oracle.local(begin, there).minute % minutes == 0
+
+
+@given(st.sampled_from(ZONES), st.integers(0, 400 * 24 * HOUR))
+def test_the_offset_from_utc_is_what_the_local_clock_is_ahead(zone: str, since: int) -> None:
+    """To the microsecond, also right at a change."""
+    for at in (START + since, SPRING - 11 * HOUR, SPRING - 11 * HOUR - 1, AUTUMN - 10 * HOUR, AUTUMN - 10 * HOUR - 1):
+        local = oracle.local(at, ZoneInfo(zone))
+        ahead = local.utcoffset()
+        assert ahead is not None
+        assert utc_offset(at, ZoneInfo(zone)) == ahead.total_seconds()
 
 
 @pytest.mark.parametrize("minutes", [15, 30])

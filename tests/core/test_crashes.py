@@ -22,7 +22,7 @@ from queuewatch_streams.core.figures import balance_residual
 from queuewatch_streams.core.partition import Clock, Partition, Record
 from support.events import HOUR, MINUTE, SECOND, call, heartbeat, listing, micros, record
 from support.histories import START, Scale, histories, seeded
-from support.running import configuration, figures, partition, restored, settle, state, totals
+from support.running import boards, configuration, figures, partition, restored, settle, state, totals
 
 CONFIG = configuration(
     {"default": Definition(), "called": Definition(clock=WaitClock.CALL, attribution=Attribution.EVENT)},
@@ -180,6 +180,7 @@ def same(made: Partition, undisturbed: Partition) -> None:
     assert totals(made) == totals(undisturbed)
     for now in (undisturbed.log_time, undisturbed.log_time + 7 * MINUTE):
         assert figures(made, now) == figures(undisturbed, now)
+        assert boards(made, now) == boards(undisturbed, now)
     assert made.counts == undisturbed.counts
     assert made.sources == undisturbed.sources
     for queue in made.queues.values():

@@ -17,6 +17,7 @@ from support.histories import LENGTH, START, Scale, histories, shuffled
 from support.running import (
     PATIENT,
     at_once,
+    boards,
     configuration,
     corrected,
     figures,
@@ -47,6 +48,7 @@ def test_order_and_duplicates_change_no_figure(events: History, seed: int, now: 
     straight = folded(at_once(events, START), CONFIG)
     mixed = folded(at_once(shuffled(events, seed), START), CONFIG)
     assert figures(mixed, now) == figures(straight, now)
+    assert boards(mixed, now) == boards(straight, now)
     for name, queue in straight.queues.items():
         known, also = state(queue), state(mixed.queues[name])
         assert also["visits"]["call"] == known["visits"]["call"]
@@ -81,6 +83,7 @@ def test_snapshot_and_resume_at_any_point_change_nothing(events: History, data: 
     second = restored([*written, first.encode_self()], CONFIG)
     second.fold(records)
     assert figures(second, now) == figures(whole, now)
+    assert boards(second, now) == boards(whole, now)
     assert totals(second) == totals(whole)
     assert second.counts == whole.counts
     assert {name: state(queue) for name, queue in second.queues.items()} == {
@@ -160,6 +163,7 @@ def test_histories_and_live_topics_agree(events: History) -> None:
     live = folded(at_once(events, START), CONFIG)
     history = folded(at_once(events, START), CONFIG, Clock.EVENTS)
     assert figures(history, now) == figures(live, now)
+    assert boards(history, now) == boards(live, now)
     assert totals(history) == totals(live)
 
 

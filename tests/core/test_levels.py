@@ -25,12 +25,12 @@ from queuewatch_schemas.config import (
     QueueSettings,
     WaitClock,
 )
-from queuewatch_streams.core.figures import ChannelFigures
+from queuewatch_streams.core.figures import ChannelFigures, HistoryFigures
 from queuewatch_streams.core.partition import Partition
 from support import oracle
 from support.events import HOUR, MINUTE, SECOND, call
 from support.histories import LENGTH, SHORT, START, Scale, histories, seeded
-from support.running import ALL_WINDOWS, PATIENT, at_once, figures, folded
+from support.running import ALL_WINDOWS, PATIENT, at_once, boards, figures, folded
 
 TERMS = [
     oracle.Terms(preset.value, threshold, short, attribution.value, clock.value, diverts and diverts.value, hours.value)
@@ -86,6 +86,24 @@ def compare(made: Partition, exact: oracle.History, terms: list[oracle.Terms], n
         if told.wrapping is not None:
             assert told.wrapping == sum(stay.handled and not stay.wraps_up for stay in stays)
         compare_windows(told, stays, terms, now, config, zone, exact.refusals(queue, channel))
+        history, longest = boards(made, now)[queue, channel]
+        compare_history(history, stays, terms, now, zone)
+        day = oracle.day_of(now, config.business.day_starts_at_hour, zone)
+        assert longest == oracle.longest_wait(stays, *day, now)
+
+
+def compare_history(
+    told: HistoryFigures, stays: list[oracle.Stay], terms: list[oracle.Terms], now: int, zone: ZoneInfo
+) -> None:
+    """The last hour of one channel agrees with the oracle, point by point."""
+    points = oracle.points_of(now)
+    assert told.start == points[0][0]
+    counted = [oracle.counts(stays, *point, SHORT / SECOND) for point in points]
+    for name, shown in (("offered", told.offered), ("answered", told.answered), ("abandoned", told.abandoned)):
+        assert shown == [each.get(name, 0) for each in counted], name
+    for each, term in zip(told.levels, terms, strict=True):
+        exact = [oracle.level(stays, term, *point, now, OPENING, zone) for point in points]
+        assert list(zip(each.met, each.base, strict=True)) == exact, term
 
 
 def compare_windows(

@@ -16,11 +16,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
 
 from integration.worker_process import environment
+from queuewatch_schemas.wallboard import Board
 from queuewatch_streams.brokers import Broker, free_port, port_taken
 
 PATIENCE = 60.0
@@ -96,7 +98,17 @@ def demo(folder: Path, *options: str, port: int | None = None) -> Iterator[Demo]
     temporary.mkdir()
     with said.open("w") as out, said.with_suffix(".err").open("w") as err:
         process = subprocess.Popen(
-            [sys.executable, "-m", "queuewatch_streams.cli", "demo", "--metrics-port", str(port), *options],
+            [
+                sys.executable,
+                "-m",
+                "queuewatch_streams.cli",
+                "demo",
+                "--metrics-port",
+                str(port),
+                "--wallboard-port",
+                "0",
+                *options,
+            ],
             stdout=out,
             stderr=err,
             text=True,
@@ -109,6 +121,18 @@ def demo(folder: Path, *options: str, port: int | None = None) -> Iterator[Demo]
         process.wait()
 
 
+def boards_of(wallboard: str) -> set[str]:
+    """The queues that the wallboard shows as they are now."""
+    try:
+        with urlopen(f"{wallboard}api/v1/queues", timeout=10) as response:
+            board = Board.model_validate_json(response.read())
+    except HTTPError as error:
+        if error.code != 503:
+            raise
+        return set()
+    return {row.queue for row in board.queues if row.stale is None}
+
+
 def test_figures_move_and_sigterm_ends_everything_that_was_started(tmp_path: Path) -> None:
     """Plain lines, a queue each, and the addresses first; whoever has set up another cluster is not disturbed."""
     with demo(tmp_path, "--queues", "3") as running:
@@ -116,15 +140,18 @@ def test_figures_move_and_sigterm_ends_everything_that_was_started(tmp_path: Pat
         assert running.process.poll() is None, running.errors()
         with urlopen(f"http://127.0.0.1:{running.port}/metrics", timeout=10) as response:
             assert "queuewatch_calls_waiting" in response.read().decode()
+        first, second = running.output().splitlines()[:2]
+        assert first.startswith("wallboard  http://127.0.0.1:")
+        assert second == f"metrics    http://127.0.0.1:{running.port}/metrics"
+        until(lambda: boards_of(first.split()[1]) == {"sales", "support", "billing"})
         family = running.family()
         running.process.send_signal(signal.SIGTERM)
         assert running.process.wait(PATIENCE) == 128 + signal.SIGTERM
-        assert running.output().startswith(f"metrics    http://127.0.0.1:{running.port}/metrics\n")
         shown = running.shown()
         assert {queue for queue, _, _ in shown} == {"sales", "support", "billing"}
         assert all("(80 % in 20 s, negative)" in figures for _, _, figures in shown)
         assert running.errors() == ""
-        assert len(family) >= 4, family
+        assert len(family) >= 5, family
         assert {pid: _process(pid) for pid in family} == dict.fromkeys(family)
         assert running.left() == []
 
@@ -191,7 +218,7 @@ def test_a_reader_that_has_seen_enough_ends_it(tmp_path: Path, embedded: Broker)
     """As in `queuewatch demo | head`: no error, nothing left."""
     (tmp_path / "tmp").mkdir()
     with subprocess.Popen(
-        [sys.executable, "-m", "queuewatch_streams.cli", "demo", "--metrics-port", "0"],
+        [sys.executable, "-m", "queuewatch_streams.cli", "demo", "--metrics-port", "0", "--wallboard-port", "0"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

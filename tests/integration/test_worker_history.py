@@ -286,8 +286,9 @@ def test_snapshots_show_what_the_metrics_show(day: Day) -> None:
     news: dict[int, PartitionNews] = {}
 
     def all_told(records: list[Any]) -> bool:
-        told = {record.key for record in records}
-        return {b"\0%d" % number for number in range(PARTITIONS)} <= told and len(told) >= PARTITIONS + 4
+        told = {record.key: record.value for record in records}
+        last = [told.get(b"\0%d" % number) for number in range(PARTITIONS)]
+        return all(each and PartitionNews.from_bytes(each).ready for each in last) and len(told) >= PARTITIONS + 4
 
     for record in day.site.until_read("queues", "news of every partition", all_told):
         number = partition_of_key(record.key)

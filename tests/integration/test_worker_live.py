@@ -4,6 +4,8 @@ import asyncio
 import json
 import time
 from collections.abc import Iterator
+from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -86,17 +88,39 @@ def test_an_event_is_on_the_metrics_and_in_a_snapshot(live: Live) -> None:
 
 
 def test_the_news_of_each_partition_say_who_serves_it(live: Live) -> None:
-    """Every two seconds, among the snapshots, under a key that no queue can have."""
+    """Among the snapshots, under a key that no queue can have."""
     site = live.site
 
-    def news(records: list[ConsumerRecord]) -> dict[int, PartitionNews]:
+    def ready(records: list[ConsumerRecord]) -> dict[int, PartitionNews]:
         told = [each for each in records if partition_of_key(each.key) is not None]
-        return {each.partition: PartitionNews.from_bytes(each.value) for each in told}
+        found = {each.partition: PartitionNews.from_bytes(each.value) for each in told}
+        return {number: each for number, each in found.items() if each.ready}
 
-    records = site.until_read("queues", "news of both partitions", lambda records: len(news(records)) == 2)
-    assert {each.partition for each in news(records).values()} == {0, 1}
-    assert len({each.owner for each in news(records).values()}) == 1
-    assert all(each.ready and each.partitions == 2 for each in news(records).values())
+    records = site.until_read("queues", "news of both partitions", lambda records: len(ready(records)) == 2)
+    assert {each.partition for each in ready(records).values()} == {0, 1}
+    assert len({each.owner for each in ready(records).values()}) == 1
+    assert all(each.partitions == 2 for each in ready(records).values())
+
+
+def test_while_a_caller_waits_his_queue_is_told_of_though_nothing_happens(live: Live) -> None:
+    """More often than all queues are: his wait grows, in the record as in the day's longest."""
+    queue = "patience"
+    live.send(message(call("queued", now(), "p-1", queue)))
+
+    def by_time_alone() -> list[tuple[QueueSnapshot, QueueSnapshot]]:
+        told = live.snapshots(queue)
+        return [(one, other) for one, other in pairwise(told) if one.offset == other.offset]
+
+    def often(_: list[ConsumerRecord]) -> bool:
+        return any(other.time - one.time < timedelta(seconds=8) for one, other in by_time_alone())
+
+    live.site.until_read("queues", "snapshots without an event", often)
+    for one, other in by_time_alone():
+        before, after = one.channels["voice"], other.channels["voice"]
+        assert before.oldest_waiting_since == after.oldest_waiting_since
+        assert before.longest_wait_seconds is not None and after.longest_wait_seconds is not None
+        assert before.longest_wait_seconds < after.longest_wait_seconds == after.longest_wait_today_seconds
+        assert after.history is not None and sum(after.history.offered) == 1
 
 
 def test_all_compressions_are_read(live: Live) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from integration.worker_process import COUNTED, Scrape, Site, WorkerProcess, corrected, message, read_of, until
 from queuewatch_schemas.metrics import PREFIX
+from queuewatch_schemas.records import PartitionNews, partition_of_key
 from queuewatch_streams.brokers import Broker
 from queuewatch_streams.core.partition import Partition
 from queuewatch_streams.exporter import Exporter, Health
@@ -138,6 +139,47 @@ def test_restarts_and_kills_change_no_figure(site: Site) -> None:
         for labels, value in expected.by_name[PREFIX + gauge]:
             assert end.value(gauge, **labels) == value, (gauge, labels)
     assert third.stop() == 0, third.said()
+
+
+def news(site: Site) -> dict[int, list[PartitionNews]]:
+    """All news so far, by partition, in the order in which they came."""
+    found: dict[int, list[PartitionNews]] = {number: [] for number in range(PARTITIONS)}
+    for each in site.read("queues"):
+        if partition_of_key(each.key) is not None:
+            found[each.partition].append(PartitionNews.from_bytes(each.value))
+    return found
+
+
+def test_a_worker_that_leaves_or_recovers_says_so_and_one_that_is_ready_too(site: Site) -> None:
+    """A wallboard has to know from when on nobody looks after a partition, and that somebody does again."""
+
+    def until_last(what: str, ready: bool) -> dict[int, list[PartitionNews]]:
+        def found() -> dict[int, list[PartitionNews]] | None:
+            told = news(site)
+            return told if all(each and each[-1].ready is ready for each in told.values()) else None
+
+        return until(what, found)
+
+    events = calls(0, 500, int(time.time()) * SECOND - MINUTE)
+    site.send(map(message, events))
+    first = site.worker()
+    first.until_read(len(events))
+    before = until_last("news that all is ready", ready=True)
+    assert first.stop() == 0, first.said()
+    left = until_last("news that nobody has the partitions", ready=False)
+    owners = {each.owner for told in left.values() for each in told}
+    assert len(owners) == 1
+    for number, told in left.items():
+        assert told[-1].offset >= before[number][-1].offset
+
+    second = site.worker()
+    again = until_last("news that all is ready again", ready=True)
+    for number, told in again.items():
+        other = [each for each in told if each.owner not in owners]
+        assert not other[0].ready, "it recovers first, and says so"
+        assert [each.offset for each in other] == sorted(each.offset for each in other)
+        assert other[-1].offset == left[number][-1].offset
+    assert second.stop() == 0, second.said()
 
 
 def test_two_workers_share_the_partitions_and_no_queue_is_told_twice(site: Site) -> None:

@@ -19,6 +19,7 @@ from queuewatch_schemas.metrics import (
     REVISED_FROM,
     REVISED_TO,
     REVISIONS,
+    SOURCE_METRICS,
     WAIT_GRID,
     Family,
     Kind,
@@ -29,17 +30,18 @@ from queuewatch_schemas.metrics import (
     wait_buckets,
 )
 
-IDS = [each.name for each in METRICS]
+EVERY = (*METRICS, *SOURCE_METRICS)
+IDS = [each.name for each in EVERY]
 
 
 def test_no_two_metrics_share_a_series() -> None:
     """Also not the parts of a histogram with another's name."""
-    series = [name for each in METRICS for name in each.series]
+    series = [name for each in EVERY for name in each.series]
     assert len(series) == len(set(series))
     assert len(CATALOGUE) == len(METRICS)
 
 
-@pytest.mark.parametrize("each", METRICS, ids=IDS)
+@pytest.mark.parametrize("each", EVERY, ids=IDS)
 def test_names_and_labels_are_as_prometheus_asks(each: Metric) -> None:
     """Only counters end in _total, info metrics are gauges, units stand at the end, le is never a label of ours."""
     assert re.fullmatch(r"queuewatch_[a-z][a-z0-9_]*[a-z0-9]", each.full)
@@ -56,7 +58,7 @@ def test_names_and_labels_are_as_prometheus_asks(each: Metric) -> None:
         assert "seconds" in each.name
 
 
-@pytest.mark.parametrize("each", METRICS, ids=IDS)
+@pytest.mark.parametrize("each", EVERY, ids=IDS)
 def test_help_is_one_plain_line(each: Metric) -> None:
     """It ends as a sentence does, and says the unit of seconds."""
     assert each.help.endswith(".")
@@ -66,7 +68,7 @@ def test_help_is_one_plain_line(each: Metric) -> None:
         assert re.search("seconds?", each.help, re.IGNORECASE)
 
 
-@pytest.mark.parametrize("each", METRICS, ids=IDS)
+@pytest.mark.parametrize("each", EVERY, ids=IDS)
 def test_known_values_belong_to_labels_of_the_metric(each: Metric) -> None:
     """Each value once, none empty; every enumerated label has its values."""
     assert each.values.keys() <= set(each.labels)
@@ -77,13 +79,13 @@ def test_known_values_belong_to_labels_of_the_metric(each: Metric) -> None:
         assert len(set(values)) == len(values)
 
 
-@pytest.mark.parametrize("each", METRICS, ids=IDS)
+@pytest.mark.parametrize("each", EVERY, ids=IDS)
 def test_no_label_could_hold_a_call_a_caller_or_an_agent(each: Metric) -> None:
     """Labels are few and their values bounded."""
     assert not {"call", "customer", "visit", "agent", "subject", "id"} & set(each.labels)
 
 
-@pytest.mark.parametrize("each", METRICS, ids=IDS)
+@pytest.mark.parametrize("each", EVERY, ids=IDS)
 def test_the_client_library_takes_every_metric_as_it_is(each: Metric) -> None:
     """Under the very names of the catalogue."""
     labels = ["x" for _ in each.labels]

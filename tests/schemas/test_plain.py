@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from queuewatch_schemas import plain
-from queuewatch_schemas.events import EVENT, FORMS
+from queuewatch_schemas.events import EVENT, FORMS, judge
 from queuewatch_schemas.examples import EVENTS
 from queuewatch_schemas.times import instant
 
@@ -96,3 +96,14 @@ def test_what_is_an_instant_has_the_pattern_of_the_schema(text: str) -> None:
         EVENT.validate_json(json.dumps(event))
     except ValidationError:
         pytest.fail(f"{text!r} is an instant, but not to the schema")
+
+
+@given(events())
+def test_what_is_kept_of_a_plain_event_is_what_is_kept_of_the_same_event_read_by_the_schema(value: bytes) -> None:
+    """Of two events at the same instant the data decide which holds, whichever way each was read."""
+    read = plain.read_plain(value, FORMS)
+    if read is None:
+        return
+    told = judge(value)
+    assert read.compact() == told.compact()
+    assert (read.queue, read.visit, read.at, read.kind) == (told.queue, told.visit, told.at, told.kind)

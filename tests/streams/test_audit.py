@@ -41,7 +41,7 @@ def test_a_misplaced_event_counts_only_where_it_was_published_again() -> None:
     folded = Partition(HOME, CONFIG, partitions=2)
     assert [each.reason for each in folded.fold(home).refused] == [Reason.LATE]
     published = Published()
-    published.add(b"sales", snapshot(folded, "sales", CONFIG.queue("sales"), folded.log_time))
+    published.add(b"sales", snapshot(folded, folded.queues["sales"], CONFIG.queue("sales"), folded.log_time))
     rekeyed = Rekeyed()
     there = PartitionRecount(1 - HOME, 2, CONFIG, settled=2, rekeyed=rekeyed)
     here = PartitionRecount(HOME, 2, CONFIG, settled=2, rekeyed=rekeyed, snapshots=published.queues)
@@ -63,7 +63,7 @@ def test_of_snapshots_the_greatest_offset_counts_and_a_tombstone_takes_back() ->
     records = [Record(n, START // 1000, b"sales", event(f"c-{n}")) for n in range(3)]
     folded.fold(records)
     old.fold(records[:1])
-    newest, stale = (snapshot(each, "sales", CONFIG.queue("sales"), START) for each in (folded, old))
+    newest, stale = (snapshot(each, each.queues["sales"], CONFIG.queue("sales"), START) for each in (folded, old))
     published = Published()
     for value in (newest, stale):
         published.add(b"sales", value)

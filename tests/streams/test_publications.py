@@ -47,7 +47,10 @@ def partition(*events: dict[str, Any], config: Configuration = CONFIG, clock: Cl
 
 def told(made: Partition, now: int, queue: str = "sales") -> QueueSnapshot:
     """The snapshot as its reader has it."""
-    value = snapshot(made, queue, Exporter(made.configuration).settings(queue), now)
+    exporter = Exporter(made.configuration)
+    told = exporter.queue(made, queue)
+    assert told is not None
+    value = snapshot(made, told, exporter.settings(queue), now)
     read = QueueSnapshot.from_bytes(value)
     assert json.loads(value) == json.loads(read.to_bytes()), "nothing is lost, added or written otherwise"
     return read
@@ -83,7 +86,36 @@ def test_a_snapshot_is_the_record_of_the_contract() -> None:
     assert voice.levels["late"]["interval"].lower is None
     assert voice.levels["gold"]["interval"].lower is not None
     assert read.channels["chat"].longest_wait_seconds == 57
+    assert (voice.longest_wait_today_seconds, read.channels["chat"].longest_wait_today_seconds) == (5, 57)
     assert (read.callbacks.waiting, read.callbacks.oldest_seconds) == (1, 30)
+
+
+def test_a_queue_of_the_configuration_is_told_at_0_before_anything_happens() -> None:
+    """As on /metrics: it is known to be there, and that nobody came."""
+    made = Partition(0, CONFIG, partitions=1)
+    [name, *_] = CONFIG.queues
+    read = told(made, START, name)
+    assert (read.queue, read.offset, read.log_time, read.last_event_time) == (name, 0, None, None)
+    voice = read.channels["voice"]
+    assert (voice.waiting, voice.longest_wait_seconds, voice.longest_wait_today_seconds) == (0, 0, 0)
+    assert {window.offered for window in voice.windows.values()} == {0}
+    assert {level.ratio for windows in voice.levels.values() for level in windows.values()} == {None}
+
+
+def test_a_snapshot_has_the_last_hour_by_five_minutes() -> None:
+    """Twelve points that end with the one that runs; levels by arrival and by outcome, each where it books."""
+    history = told(partition(*EVENTS), START + 6 * MINUTE).channels["voice"].history
+    assert history is not None
+    assert micros(history.start.isoformat()) == START - 50 * MINUTE
+    assert history.step_seconds == 300
+    assert history.offered == (0,) * 10 + (3, 0)
+    assert (history.answered, history.abandoned) == ((0,) * 10 + (1, 0), (0,) * 10 + (1, 0))
+    assert history.levels["gold"].met == history.levels["gold"].counted == (0,) * 10 + (1, 0)
+    assert (history.levels["late"].met, history.levels["late"].counted) == ((0,) * 10 + (1, 0), (0,) * 10 + (2, 0))
+    chat = told(partition(*EVENTS), START + 6 * MINUTE).channels["chat"].history
+    assert chat is not None
+    assert chat.offered == (0,) * 10 + (1, 0)
+    assert chat.levels["gold"].counted == (0,) * 10 + (1, 0), "past the threshold one who waits is counted"
 
 
 def test_what_is_unknown_is_null_never_0() -> None:

@@ -105,7 +105,7 @@ def published(
     made = Partition(0, config, partitions=1, clock=clock)
     made.fold(Record(each.offset, each.timestamp, each.key, each.value, each.headers) for each in records)
     return {
-        name: QueueSnapshot.from_bytes(snapshot(made, name, config.queue(name), now(made.log_time)))
+        name: QueueSnapshot.from_bytes(snapshot(made, made.queues[name], config.queue(name), now(made.log_time)))
         for name in made.queues
     }
 

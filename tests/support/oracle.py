@@ -224,6 +224,21 @@ def counts(stays: Iterable[Stay], start: int, end: int, short: float, refused: I
     return {name: amount for name, amount in found.items() if amount}
 
 
+def points_of(now: int) -> list[tuple[int, int]]:
+    """[start, end) of the twelve stretches of five minutes that end with the one that holds the instant."""
+    last = now // 300_000_000
+    return [(each * 300_000_000, (each + 1) * 300_000_000) for each in range(last - 11, last + 1)]
+
+
+def longest_wait(stays: Iterable[Stay], start: int, end: int, now: int) -> int:
+    """The longest wait until `now` of those who arrived in [start, end), ghosts left out; 0 without any."""
+    waits = [0]
+    for stay in stays:
+        if start <= stay.arrival < end and stay.status != "evicted":
+            waits.append(stay.wait if stay.done is not None else now - stay.arrival)
+    return max(waits)
+
+
 Opening = dict[int, list[tuple[time, time]]]
 """Opening hours by weekday (Monday is 0), local, closed on the left, open on the right."""
 

@@ -6,6 +6,7 @@ The worker's own exporter, which writes text from templates, has to say the very
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, cast
 
 from prometheus_client import CollectorRegistry, Metric
@@ -118,6 +119,9 @@ class Reference:
         families.add("window_minimum_calls", labels, limits.window_minimum_calls)
         info = {"name": settings.name, "group": settings.group, "site": settings.site, "timezone": settings.time_zone}
         families.add("queue_info", labels | info, 1)
+        offset = datetime.fromtimestamp(now / SECOND, queue.policy.zone).utcoffset()
+        assert offset is not None
+        families.add("queue_utc_offset_seconds", labels, offset.total_seconds())
         if known and CALLBACK not in queue.channels:
             families.add("callbacks_waiting", labels, 0)
             families.add("oldest_callback_seconds", labels, 0)

@@ -7,7 +7,13 @@ from typing import Any
 
 from queuewatch_schemas.config import Business, Configuration, Definition, QueueSettings, Timing
 from queuewatch_streams.core.checkpoint import dump_queue
-from queuewatch_streams.core.figures import ChannelFigures, channel_figures
+from queuewatch_streams.core.figures import (
+    ChannelFigures,
+    HistoryFigures,
+    channel_figures,
+    channel_history,
+    longest_wait_today,
+)
 from queuewatch_streams.core.partition import Clock, Partition, Record
 from queuewatch_streams.core.queue import Channel, Queue
 from support.events import record
@@ -73,6 +79,17 @@ def figures(made: Partition, now: int) -> dict[tuple[str, str], ChannelFigures]:
     }
 
 
+def boards(made: Partition, now: int) -> dict[tuple[str, str], tuple[HistoryFigures, int]]:
+    """What only wallboards show, by queue and channel: the last hour, and today's longest wait; of channels as `figures`."""
+    return {
+        (name, channel): (
+            channel_history(made.queues[name].channels[channel], made.queues[name].policy, now),
+            longest_wait_today(made.queues[name], channel, now),
+        )
+        for name, channel in figures(made, now)
+    }
+
+
 def settle(made: Partition) -> Partition:
     """Let go of all that is due, in every queue."""
     for queue in made.queues.values():
@@ -94,7 +111,7 @@ def state(queue: Queue) -> dict[str, Any]:
     """What a queue knows, but for its windows (which forget) and for what it has told of closed intervals."""
     dumped = dump_queue(queue)
     for channel in dumped["channels"].values():
-        for name in ("days", "rolling", "from", "touched", "published_to", "unfinal"):
+        for name in ("days", "rolling", "points", "longest", "from", "touched", "published_to", "unfinal"):
             del channel[name]
     dumped["channels"] = {name: each for name, each in dumped["channels"].items() if each["totals"] or each["given_up"]}
     return dumped

@@ -7,13 +7,13 @@ that belongs to it is known; what is left out is told with its reason.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from queuewatch_schemas.config import ROLLING_SECONDS, Attribution
-from queuewatch_schemas.records import ChannelFigures, QueueSnapshot, WindowFigures, microseconds, moment
+from queuewatch_schemas.records import POINT_SECONDS, ChannelFigures, QueueSnapshot, WindowFigures, microseconds, moment
 from queuewatch_streams.audit.recount import (
     ALWAYS,
     BOUNDED,
@@ -72,6 +72,10 @@ def compare(snapshot: QueueSnapshot, recount: QueueRecount, log_time: int) -> Co
     return _Comparison(snapshot, recount, log_time).run()
 
 
+def _log_time(snapshot: QueueSnapshot) -> int:
+    return 0 if snapshot.log_time is None else microseconds(snapshot.log_time)
+
+
 class _Comparison:
     def __init__(self, snapshot: QueueSnapshot, recount: QueueRecount, log_time: int) -> None:
         self.snapshot = snapshot
@@ -90,7 +94,10 @@ class _Comparison:
 
     def run(self) -> Compared:
         snapshot, recount = self.snapshot, self.recount
-        windows = [window for window in recount.question.windows if self._is_known(window)]
+        question = recount.question
+        windows = [window for window in question.windows if self._is_known(window)]
+        points = [(at, point) for at, point in enumerate(question.points) if self._is_known(point)]
+        today = self._is_known(question.today)
         for name in snapshot.channels.keys() | recount.channels.keys():
             if not is_callback(name):
                 published = snapshot.channels.get(name)
@@ -98,9 +105,13 @@ class _Comparison:
                 self._compare_now(name, published, counted)
                 for window in windows:
                     self._compare_window(name, window, published, counted)
+                self._compare_history(name, points, published, counted)
+                if today and published is not None:
+                    longest = published.longest_wait_today_seconds
+                    self._hold(name, NOW, "longest_wait_today_seconds", longest, counted.longest_today / SECOND)
         self._compare_callbacks()
         if self.known_from == ALWAYS:
-            self._hold("", NOW, "log_time", _time(microseconds(snapshot.log_time)), _time(self.log_time))
+            self._hold("", NOW, "log_time", _time(_log_time(snapshot)), _time(self.log_time))
         newest = 0 if snapshot.last_event_time is None else microseconds(snapshot.last_event_time)
         if self.known_from == ALWAYS or recount.newest > self.known_from:
             self._hold("", NOW, "last_event_time", _time(newest), _time(recount.newest))
@@ -109,17 +120,23 @@ class _Comparison:
     # ------------------------------------------------------------------------------------------------ what can be compared
 
     def _is_known(self, window: Window) -> bool:
-        behind = microseconds(self.snapshot.log_time) - self.now
-        room = CLOCK_BEHIND if window.name in ROLLING_SECONDS else 30 * CLOCK_BEHIND
+        behind = _log_time(self.snapshot) - self.now
+        by_day = window.name not in ROLLING_SECONDS and self._title(window) == window.name
+        room = 30 * CLOCK_BEHIND if by_day else CLOCK_BEHIND
+        what = self._title(window)
         if window.start < self.known_from:
-            self._leave_out(window.name, self.because)
+            self._leave_out(what, self.because)
         elif window.start < self.recount.question.ruled_from:
-            self._leave_out(window.name, "it began before the time since which to compare")
+            self._leave_out(what, "it began before the time since which to compare")
         elif behind > room:
-            self._leave_out(window.name, "the worker's clock is that far behind the broker's")
+            self._leave_out(what, "the worker's clock is that far behind the broker's")
         else:
             return True
         return False
+
+    def _title(self, window: Window) -> str:
+        """What it is called where something is left out; points are not told apart."""
+        return "history" if window in self.recount.question.points else window.name
 
     def _leave_out(self, what: str, why: str) -> None:
         self.left_out[LeftOut(what, why)] = None
@@ -173,6 +190,36 @@ class _Comparison:
                         channel, window.name, at, getattr(level, name, None), value, absent=published is None
                     )
 
+    def _compare_history(
+        self,
+        channel: str,
+        points: list[tuple[int, Window]],
+        published: ChannelFigures | None,
+        counted: ChannelCount,
+    ) -> None:
+        """Each point that is known; a channel that is not told of has nothing in any."""
+        told = None if published is None else published.history
+        if published is not None:
+            first = None if told is None else _time(microseconds(told.start))
+            self._hold(channel, NOW, "history: start", first, _time(self.recount.question.points[0].start))
+            self._hold(
+                channel, NOW, "history: step_seconds", None if told is None else told.step_seconds, POINT_SECONDS
+            )
+        for at, point in points:
+            count = counted.windows.get(point.name, WindowCount())
+            expected = {"offered": count.offered, **{name: count.outcomes[name] for name in ("answered", "abandoned")}}
+            for name, value in expected.items():
+                shown = None if told is None else _at(getattr(told, name), at)
+                self._hold_figure(channel, point.name, f"history: {name}", shown, value, absent=published is None)
+            for rule in self.recount.question.rules:
+                if self._knows_level(rule, point):
+                    level = None if told is None else told.levels.get(rule.name)
+                    recounted = count.levels.get(rule.name, LevelCount())
+                    for name, value in (("met", recounted.above), ("counted", recounted.below)):
+                        shown = None if level is None else _at(getattr(level, name), at)
+                        figure = f"history of level {rule.name}: {name}"
+                        self._hold_figure(channel, point.name, figure, shown, value, absent=published is None)
+
     def _knows_level(self, rule: Rule, window: Window) -> bool:
         known_from = max(self.known_from, self.recount.question.ruled_from)
         if rule.attribution is Attribution.ARRIVAL or known_from == ALWAYS:
@@ -180,7 +227,7 @@ class _Comparison:
         by_event = rule.attribution is Attribution.EVENT
         if window.name in self.recount.unsure_outcomes or (by_event and window.start < known_from + rule.threshold):
             self._leave_out(
-                f"levels by {rule.attribution.value} in {window.name}",
+                f"levels by {rule.attribution.value} in {self._title(window)}",
                 "outcomes fell in it of visits that may have begun before what is known",
             )
             return False
@@ -219,6 +266,11 @@ class _Comparison:
         if published is None or not least <= published <= most:
             shown = str(least) if least == most else f"{least} to {most}"
             self.differences.append(Difference(self.snapshot.queue, channel, NOW, figure, published, shown))
+
+
+def _at(points: Sequence[int], at: int) -> int | None:
+    """The value of a point; None where the history is too short."""
+    return points[at] if at < len(points) else None
 
 
 def _same(published: Value, recounted: Value) -> bool:

@@ -31,7 +31,7 @@ from queuewatch_schemas.config import (
     Preset,
     WaitClock,
 )
-from queuewatch_schemas.records import CALLBACK, QueueSnapshot, microseconds
+from queuewatch_schemas.records import CALLBACK, POINT_SECONDS, POINTS, QueueSnapshot, microseconds
 from queuewatch_schemas.times import instant
 from queuewatch_streams.core.calendar import EPOCH, business_day, interval_start
 
@@ -41,6 +41,9 @@ SECOND: Final = 1_000_000
 ALWAYS: Final = -(1 << 62)
 """An instant before all others."""
 ROLLING_STEP: Final = 10 * SECOND
+POINT: Final = POINT_SECONDS * SECOND
+TODAY: Final = "longest wait today"
+"""The window of the longest wait; as long as the day, whether or not that is told of."""
 BOUNDED: Final = ("interval", "day")
 """The windows for which lower and upper bounds of a level are told."""
 
@@ -160,7 +163,7 @@ class Keeping:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What to recount of a queue: its windows at the instant `now`, and its service levels.
+    """What to recount of a queue: its windows and the points of its history at the instant `now`, and its service levels.
 
     `known_from`: visits that were queued before it may be known in part only, or not at all; events of after-call work may
     have been there before, and `wraps` is then what to go by.  `ruled_from`: visits that were queued before it may have been
@@ -169,6 +172,8 @@ class Question:
 
     now: int
     windows: tuple[Window, ...]
+    points: tuple[Window, ...]
+    today: Window
     rules: tuple[Rule, ...]
     short: int
     is_open: Callable[[int], bool]
@@ -199,6 +204,8 @@ class Question:
             windows=tuple(
                 window_at(name, now, zone, business.interval_minutes, business.day_starts_at_hour) for name in names
             ),
+            points=points_at(now),
+            today=Window(TODAY, *business_day(now, business.day_starts_at_hour, zone)),
             rules=tuple(Rule.of(name, each) for name, each in snapshot.definitions.items()),
             short=_whole(resolved.short_abandon_seconds),
             is_open=opening(resolved.calendar),
@@ -220,6 +227,15 @@ def window_at(name: str, now: int, zone: ZoneInfo, minutes: int, start_hour: int
     if name == "last_interval":
         return Window(name, interval_start(current - 1, minutes, zone), current)
     return Window(name, current, current + minutes * 60 * SECOND)
+
+
+def points_at(now: int) -> tuple[Window, ...]:
+    """The points of a history at an instant: stretches of five minutes of UTC, the last one holds the instant."""
+    newest = now // POINT
+    return tuple(
+        Window(f"history {number + 1} of {POINTS}", each * POINT, (each + 1) * POINT)
+        for number, each in enumerate(range(newest - POINTS + 1, newest + 1))
+    )
 
 
 def opening(calendar: Calendar | None) -> Callable[[int], bool]:
@@ -299,7 +315,10 @@ class ChannelCount:
     """Arrivals of those who wait, also of those who come after `now`."""
     talking: tuple[int, int] = (0, 0)
     wrapping: tuple[int, int] = (0, 0)
+    longest_today: int = 0
+    """The longest wait of those who came today and were no ghosts."""
     windows: dict[str, WindowCount] = field(default_factory=dict)
+    """Of windows and points."""
 
     def window(self, name: str) -> WindowCount:
         """The count of a window."""
@@ -378,7 +397,8 @@ class QueueRecount:
         """Windows with outcomes of visits that may not be known whole: levels booked by outcome are open there."""
         self.unsure_handling: set[str] = set()
         """Windows with talks that may not be known whole."""
-        self._since = min((window.start for window in question.windows), default=0)
+        self._windows = (*question.windows, *question.points)
+        self._since = min(window.start for window in (*self._windows, question.today))
         self._longest = max((rule.threshold for rule in question.rules), default=0)
 
     # ----------------------------------------------------------------------------------------------------------- facts
@@ -502,7 +522,10 @@ class QueueRecount:
                     count = channel.window(window.name)
                     count.handled += 1
                     count.handle += handle
-        for window in question.windows:
+        if question.today.holds(arrival) and status != "evicted":
+            until = question.now if status == "waiting" else done
+            channel.longest_today = max(channel.longest_today, until - arrival)
+        for window in self._windows:
             if window.holds(arrival):
                 self._count_arrival(channel.window(window.name), status, max(0, done - arrival))
         entered = min(arrival, instant(queued["entered"])) if "entered" in queued else arrival
@@ -525,7 +548,7 @@ class QueueRecount:
     def _count_level(
         self, channel: ChannelCount, rule: Rule, arrival: int, began: int, status: str, done: int, reason: str
     ) -> None:
-        windows = self.question.windows
+        windows = self._windows
         if status == "waiting":
             if rule.attribution is Attribution.OUTCOME:
                 return
@@ -554,7 +577,7 @@ class QueueRecount:
 
     def _doubt(self, outcomes: Iterable[int], ended: int | None) -> None:
         """A visit that may not be known whole: what it does to windows by outcome and by the end of talk is open."""
-        for window in self.question.windows:
+        for window in self._windows:
             if any(window.holds(at) for at in outcomes):
                 self.unsure_outcomes.add(window.name)
             if ended is not None and window.holds(ended):

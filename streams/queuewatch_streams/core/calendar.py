@@ -64,6 +64,19 @@ def _business_day(second: int, start_hour: int, zone: ZoneInfo) -> tuple[int, in
     raise AssertionError(f"no business day around {day} in {zone} holds {second}")
 
 
+def utc_offset(at: int, zone: ZoneInfo) -> int:
+    """Seconds by which a zone's local time is ahead of UTC."""
+    return _utc_offset(at - at % (15 * MINUTE), zone)
+
+
+@lru_cache(maxsize=4096)
+def _utc_offset(at: int, zone: ZoneInfo) -> int:
+    """Clocks are changed at a quarter of an hour by UTC."""
+    offset = to_datetime(at).astimezone(zone).utcoffset()
+    assert offset is not None
+    return round(offset.total_seconds())
+
+
 @dataclass(frozen=True)
 class OpeningHours:
     """When a queue is open: local ranges of seconds of the day by weekday (Monday is 0), and dated exceptions.

@@ -20,11 +20,11 @@ from queuewatch_schemas.config import Attribution, Diverts, Preset, WaitClock
 from queuewatch_streams.core.calendar import OpeningHours
 from queuewatch_streams.core.policy import Policy
 from queuewatch_streams.core.queue import Queue
-from queuewatch_streams.core.service_level import WAITING, Level
-from queuewatch_streams.core.visit import Entry, Rules, Visit, VisitKey, outcome_of, share, visit_key
-from queuewatch_streams.core.windows import Cell, Cells
+from queuewatch_streams.core.service_level import EVICTED, REFUSED, WAITING, Level
+from queuewatch_streams.core.visit import UNKNOWN, Entry, Rules, Visit, VisitKey, outcome_of, share, visit_key
+from queuewatch_streams.core.windows import FIVE_MINUTES, Cell, Cells, DayCell, Point, Points
 
-VERSION: Final = 2
+VERSION: Final = 3
 _HEADER: Final = struct.Struct(">Bq")
 _LEVEL: Final = 3  # zstd: half the size of level 1's worst cases, still some 100 MB/s
 
@@ -93,11 +93,11 @@ def dump_queue(queue: Queue) -> dict[str, Any]:
         columns["counted"].append(visit.counted)
         columns["known"].append(visit.known_at - before)
         before = visit.known_at
-        start = visit.queued if visit.queued is not None else visit.known_at
-        columns["queued"].append(None if visit.queued is None else visit.known_at - visit.queued)
+        start = visit.queued if visit.queued != UNKNOWN else visit.known_at
+        columns["queued"].append(None if visit.queued == UNKNOWN else visit.known_at - visit.queued)
         for name in _TIMES[1:]:
             at = getattr(visit, name)
-            columns[name].append(None if at is None else at - start)
+            columns[name].append(None if at == UNKNOWN else at - start)
     return {
         "queue": queue.name,
         "visits": columns,
@@ -110,7 +110,13 @@ def dump_queue(queue: Queue) -> dict[str, Any]:
                 "totals": sorted([key, amount] for key, amount in channel.totals.items() if amount),
                 "days": _dump_cells(channel.windows.days),
                 "rolling": _dump_cells(channel.windows.rolling),
-                "from": [channel.windows.days.since, channel.windows.rolling.since],
+                "points": _dump_points(channel.windows.points),
+                "from": [channel.windows.days.since, channel.windows.rolling.since, channel.windows.points.since],
+                "longest": sorted(
+                    [at, cell.released]
+                    for at, cell in channel.windows.days.cells.items()
+                    if isinstance(cell, DayCell) and cell.released
+                ),
                 "touched": sorted(channel.windows.touched),
                 "published_to": channel.published_to,
                 "unfinal": sorted(channel.unfinal),
@@ -151,9 +157,14 @@ def load_queue(payload: dict[str, Any], policy: Policy) -> Queue:
         channel = queue.channel(name)
         channel.totals = dict(kept["totals"])
         windows = channel.windows
-        windows.days.cells = {int(at): Cell.of_told(told) for at, told in kept["days"].items()}
+        windows.days.cells = {int(at): DayCell.of_told(told) for at, told in kept["days"].items()}
         windows.rolling.cells = {int(at): Cell.of_told(told) for at, told in kept["rolling"].items()}
-        windows.days.since, windows.rolling.since = kept["from"]
+        windows.points.points = _load_points(kept["points"])
+        windows.days.since, windows.rolling.since, windows.points.since = kept["from"]
+        for at, wait in kept["longest"]:
+            cell = windows.days.cells[at]
+            assert isinstance(cell, DayCell)
+            cell.longest = cell.released = wait
         windows.touched = set(kept["touched"])
         channel.published_to, channel.unfinal = kept["published_to"], set(kept["unfinal"])
     keys = _load_visits(queue, payload, rules, entries)
@@ -177,11 +188,11 @@ def _load_visits(queue: Queue, payload: dict[str, Any], rules: list[Rules], entr
         visit.known_at, visit.counted = known, columns["counted"][index]
         visit.tie = columns["tie"][index].encode()
         waited = columns["queued"][index]
-        visit.queued = None if waited is None else known - waited
-        start = known if visit.queued is None else visit.queued
+        visit.queued = UNKNOWN if waited is None else known - waited
+        start = known if waited is None else visit.queued
         for name in _TIMES[1:]:
             after = columns[name][index]
-            setattr(visit, name, None if after is None else start + after)
+            setattr(visit, name, UNKNOWN if after is None else start + after)
         visit.entry = None if columns["entry"][index] is None else entries[columns["entry"][index]]
         visit.rules = None if columns["rules"][index] is None else rules[columns["rules"][index]]
         if found := more.get(str(index)):
@@ -193,18 +204,23 @@ def _load_visits(queue: Queue, payload: dict[str, Any], rules: list[Rules], entr
 
 
 def _rebuild(queue: Queue) -> None:
-    """Who waits, what is due when, from the visits."""
+    """Who waits, what is due when, the longest waits of the visits that are held: from the visits."""
     for key, visit in queue.visits.items():
         outcome = outcome_of(visit)
         if outcome is not None and outcome.status == WAITING:
             channel = queue.channel(outcome.channel)
             channel.waiting.append(outcome.arrival)
             channel.open[key] = visit
-        else:
-            queue.keep(key, visit)
+            continue
+        queue.keep(key, visit)
+        if outcome is not None and outcome.status not in (REFUSED, EVICTED):
+            windows = queue.channel(outcome.channel).windows
+            cell = windows.days.cells.get(outcome.arrival - outcome.arrival % windows.days.step)
+            if isinstance(cell, DayCell):
+                windows.book_wait(cell, outcome.wait, 1)
     for channel in queue.channels.values():
         channel.waiting.sort()
-    queue.closed = type(queue.closed)(sorted(queue.closed, key=lambda each: each[0]))
+    queue.closed = type(queue.closed)(sorted(queue.closed, key=lambda key: queue.visits[key].known_at))
     queue.next_due = -1  # looked at before the next fold
 
 
@@ -230,12 +246,34 @@ def _dump_cells(cells: Cells) -> dict[int, dict[str, int]]:
     return {at: dict(sorted(cell.told().items())) for at, cell in sorted(cells.cells.items())}
 
 
+def _dump_points(points: Points) -> list[list[Any]]:
+    """[number since 1970, offered, answered, abandoned, then of each level its name, base, met], in the order of time."""
+    dumped: list[list[Any]] = []
+    for at, point in sorted(points.points.items()):
+        row: list[Any] = [at // FIVE_MINUTES, point.offered, point.answered, point.abandoned]
+        for level in sorted(point.levels()):
+            met, base = point.tally(level)
+            row += [level, base, met]
+        dumped.append(row)
+    return dumped
+
+
+def _load_points(dumped: Iterable[list[Any]]) -> dict[int, Point]:
+    points: dict[int, Point] = {}
+    for number, offered, answered, abandoned, *levels in dumped:
+        point = points[number * FIVE_MINUTES] = Point()
+        point.offered, point.answered, point.abandoned = offered, answered, abandoned
+        for at in range(0, len(levels), 3):
+            point.add_level(levels[at], levels[at + 1], levels[at + 2])
+    return points
+
+
 _MORE: Final[dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]]] = {
-    "held": (sorted, set),
-    "resumed": (sorted, set),
+    "held": (list, tuple),
+    "resumed": (list, tuple),
     "declined": (
-        lambda declines: sorted([at, reason, tie.decode()] for at, reason, tie in declines),
-        lambda declines: {(at, reason, tie.encode()) for at, reason, tie in declines},
+        lambda declines: [[at, reason, tie.decode()] for at, reason, tie in declines],
+        lambda declines: tuple((at, reason, tie.encode()) for at, reason, tie in declines),
     ),
 }
 """How each rare fact is written and read; those that are not here are (time, reason, data)."""

@@ -18,7 +18,10 @@ from queuewatch_streams.core.policy import Policy
 from queuewatch_streams.core.queue import Channel, Queue
 from queuewatch_streams.core.service_level import Level, Pending, bounds, ratio
 from queuewatch_streams.core.visit import counts, started
-from queuewatch_streams.core.windows import TEN_SECONDS, Cell
+from queuewatch_streams.core.windows import FIVE_MINUTES, TEN_SECONDS, Cell
+
+POINTS: Final = 12
+"""Points of a history: five minutes each, an hour in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,29 @@ class WindowFigures:
         """(abandoned - short) / (answered + abandoned - short); None where that base is empty."""
         lost = self.cell.abandoned - self.cell.short
         return ratio(lost, self.cell.answered + lost)
+
+
+@dataclass(frozen=True, slots=True)
+class LevelHistory:
+    """One service level by points of five minutes."""
+
+    level: Level
+    met: list[int]
+    base: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryFigures:
+    """The last hour of one channel by points of five minutes, the first of which begins at `start`; the last one runs.
+
+    As in windows, those without outcome are in `offered`, and in the base of a level as its definition says.
+    """
+
+    start: int
+    offered: list[int]
+    answered: list[int]
+    abandoned: list[int]
+    levels: tuple[LevelHistory, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +179,99 @@ def channel_figures(queue: Queue, channel: Channel, now: int) -> ChannelFigures:
     )
 
 
+def longest_wait_today(queue: Queue, channel: str, now: int) -> int:
+    """The greatest wait until `now` of the visits that entered a channel in the business day, those who wait included.
+
+    Ghosts are not; 0 where nobody entered.
+    """
+    policy = queue.policy
+    start, end = business_day(now, policy.day_starts_at_hour, policy.zone)
+    return queue.longest_wait(channel, start, end, now)
+
+
+def channel_history(channel: Channel, policy: Policy, now: int) -> HistoryFigures:
+    """The last hour of a channel, aligned to five minutes of UTC; the last point is the one that runs at `now`."""
+    first = now - now % FIVE_MINUTES - (POINTS - 1) * FIVE_MINUTES
+    offered, answered, abandoned = [0] * POINTS, [0] * POINTS, [0] * POINTS
+    levels = tuple(LevelHistory(level, [0] * POINTS, [0] * POINTS) for level in policy.rules.levels)
+    for start, point in channel.windows.points.points.items():
+        at = (start - first) // FIVE_MINUTES
+        if 0 <= at < POINTS:
+            offered[at] = point.offered
+            answered[at] = point.answered
+            abandoned[at] = point.abandoned
+            for told in levels:
+                told.met[at], told.base[at] = point.tally(told.level.name)
+    waiting = channel.waiting
+    if waiting:
+        for at in _points_between(first, waiting[0], waiting[-1]):
+            start = first + at * FIVE_MINUTES
+            offered[at] += _between(waiting, start, start + FIVE_MINUTES)
+        for told in levels:
+            _add_waiting(told, channel, first, now)
+    return HistoryFigures(first, offered, answered, abandoned, levels)
+
+
+def _points_between(first: int, begin: int, end: int) -> range:
+    """The points of a history that begins at `first` which hold [begin, end]."""
+    return range(max(0, (begin - first) // FIVE_MINUTES), min(POINTS, (end - first) // FIVE_MINUTES + 1))
+
+
+def _add_waiting(told: LevelHistory, channel: Channel, first: int, now: int) -> None:
+    """Add those who wait to the base of a level, each at its point, as windows do."""
+    level, pending = told.level, told.level.pending
+    if pending is Pending.NEVER:
+        return
+    late = now - level.threshold  # who began to wait before that has passed it
+    shift = level.threshold if level.attribution is Attribution.EVENT else 0
+    if level.plain:
+        waiting = channel.waiting
+        for at in _points_between(first - shift, waiting[0], waiting[-1]):
+            start = first + at * FIVE_MINUTES - shift
+            end = start + FIVE_MINUTES
+            told.base[at] += _between(waiting, start, end if pending is Pending.ALWAYS else min(end, late))
+        return
+    for visit in channel.open.values():
+        arrival = visit.arrival
+        assert arrival is not None and visit.rules is not None, "only queued visits wait"
+        began = started(level, visit, arrival)
+        booked = arrival if level.attribution is Attribution.ARRIVAL else began + shift
+        at = (booked - first) // FIVE_MINUTES
+        if 0 <= at < POINTS and (pending is Pending.ALWAYS or began < late) and counts(level, visit.rules, arrival):
+            told.base[at] += 1
+
+
 def is_open(queue: Queue, now: int) -> bool | None:
     """Whether the queue is open: as its source last said, else by its calendar; None where neither is known."""
     if queue.hours is not None and queue.hours[0] <= now:
         return queue.hours[1]
     hours = queue.policy.rules.hours
     return None if hours is None else hours.is_open(now)
+
+
+def moves_at(queue: Queue, now: int) -> int:
+    """The next instant at which what is told of a queue at `now` may change though no event comes; a wait grows by the second.
+
+    All bounds of windows lie on full ten seconds: while something is booked that can leave a rolling window or the history,
+    that is the next of them; else the end of the interval.  When a source falls silent or a calendar opens is not in it.
+    """
+    next_step = now - now % TEN_SECONDS + TEN_SECONDS
+    moves = window_bounds("interval", now, queue.policy)[1]
+    for channel in queue.channels.values():
+        if channel.waiting:
+            moves = min(moves, max(now + SECOND, channel.waiting[0]))
+        if moves > next_step and _slides(channel, queue.policy, now):
+            moves = next_step
+    return moves
+
+
+def _slides(channel: Channel, policy: Policy, now: int) -> bool:
+    """Whether something is booked that time alone takes out of a rolling window or the history."""
+    shown_from = now - now % FIVE_MINUTES - (POINTS - 1) * FIVE_MINUTES
+    if any(at >= shown_from for at in channel.windows.points.points):
+        return True
+    rolls_from = now - policy.longest_rolling
+    return any(at >= rolls_from for at in channel.windows.rolling.cells)
 
 
 _SETTLED: Final = frozenset({"answered", "abandoned", "revisions:waiting:none"})

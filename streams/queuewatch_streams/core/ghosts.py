@@ -16,7 +16,7 @@ from typing import Any, Final, Literal
 
 from queuewatch_streams.core.calendar import to_datetime
 from queuewatch_streams.core.queue import Queue
-from queuewatch_streams.core.visit import Entry, VisitKey
+from queuewatch_streams.core.visit import UNKNOWN, Entry, VisitKey
 
 Reason = Literal["too_long", "overtaken", "absent"]
 AGAIN: Final = 30_000_000
@@ -83,7 +83,7 @@ def _overtaken_at(queue: Queue, entry: Entry, arrival: int, by: int) -> int | No
     answered = sorted(
         other.answered
         for other in queue.visits.values()
-        if other.answered is not None
+        if other.answered != UNKNOWN
         and other.entry is not None
         and other.entry.channel == entry.channel
         and other.entry.skills == entry.skills

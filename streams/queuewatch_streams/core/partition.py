@@ -10,16 +10,15 @@ crash records are folded again from the lowest of them, and each queue skips wha
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 from queuewatch_schemas.config import Configuration
-from queuewatch_schemas.events import EVENT_TYPES, Reason, Rejected, parse
+from queuewatch_schemas.events import FORMS, KINDS, Reason, Rejected, judge
 from queuewatch_schemas.metrics import EVENT_DELAY_BUCKETS
-from queuewatch_schemas.plain import Event
+from queuewatch_schemas.plain import Event, read_plain
 from queuewatch_schemas.topics import partition_for
 from queuewatch_streams.core.calendar import SECOND
 from queuewatch_streams.core.checkpoint import dump_queue, load_queue, pack, unpack
@@ -38,16 +37,15 @@ MISSED_HEARTBEATS: Final = 3
 LONGEST_INTERVAL: Final = 86_400
 """Seconds; a source that promises its next heartbeat for later than that is held to a day."""
 
-_DELAY_EDGES: Final = tuple(round(edge * SECOND) for edge in EVENT_DELAY_BUCKETS)
-_CALLS: Final = {name: name.split(".")[2] for name in EVENT_TYPES if name.startswith("queuewatch.call.")}
-_EVICTED: Final = "queuewatch.call.evicted.v1"
-_SURVEY: Final = "queuewatch.survey.answered.v1"
-_BARE: Final = frozenset(
-    f"queuewatch.call.{kind}.v1" for kind in ("ringing", "answered", "abandoned", "ended", "wrapped")
-)
-"""Events of whose data nothing is asked once they are routed: what waits to be folded has to stay small."""
-_NOTHING: Final[dict[str, Any]] = {}
+_DELAY_EDGES: Final = [round(edge * SECOND) for edge in EVENT_DELAY_BUCKETS]
 _DELAYS: Final = (*(str(edge) for edge in _DELAY_EDGES), "inf")
+_NAMES: Final = [kind.name for kind in KINDS.values()]
+_BARE: Final = [kind.call in ("ringing", "answered", "abandoned", "ended", "wrapped") for kind in KINDS.values()]
+"""Whether nothing is asked of an event's data once it is routed, by the number of its kind."""
+_EVICTED: Final = KINDS["queuewatch.call.evicted.v1"].number
+_SURVEY: Final = KINDS["queuewatch.survey.answered.v1"].number
+_AGENT: Final = KINDS["queuewatch.agent.state.v1"].number
+_HEARTBEAT: Final = KINDS["queuewatch.source.heartbeat.v1"].number
 
 
 class Clock(StrEnum):
@@ -131,9 +129,10 @@ class Partition:
         self.newest_event = 0
         self.sources: dict[str, Source] = {}
         self._routed: dict[str, list[Event]] = {}  # what each queue has to fold yet, within one call of fold
+        self._source = Source("")  # of the event before
         self._counts: dict[tuple[str, ...], int] = {}
         # What every event adds to.
-        self._events: dict[str, int] = {}
+        self._events = [0] * len(_NAMES)
         self._delays = [0] * len(_DELAYS)
         self._delay_sum = 0
         self.dirty: dict[str, Pending] = {}
@@ -155,7 +154,7 @@ class Partition:
         """("events", type), ("rejected", reason), ("delay", edge or "sum"), and ("late",), ("duplicates",), ("rekeyed",),
         ("lost",); delays in microseconds."""
         told = dict(self._counts)
-        told.update((("events", kind), amount) for kind, amount in self._events.items())
+        told.update((("events", name), amount) for name, amount in zip(_NAMES, self._events, strict=True) if amount)
         told.update((("delay", edge), amount) for edge, amount in zip(_DELAYS, self._delays, strict=True) if amount)
         if self._delay_sum:
             told["delay", "sum"] = self._delay_sum
@@ -212,8 +211,8 @@ class Partition:
         self.log_time = payload["log_time"]
         self.newest_event = payload["newest_event"]
         for *key, amount in payload["counts"]:
-            if key[0] == "events":
-                self._events[key[1]] = amount
+            if key[0] == "events" and key[1] in KINDS:
+                self._events[KINDS[key[1]].number] = amount
             elif key == ["delay", "sum"]:
                 self._delay_sum = amount
             elif key[0] == "delay":
@@ -305,23 +304,22 @@ class Partition:
                     raise Rejected(Reason.NO_VALUE, "the record has no value; an event is a JSON object")
                 if key is None:
                     raise Rejected(Reason.NO_KEY, "the record has no key; the key of an event is its queue")
-                event = parse(value)
+                event = read_plain(value, FORMS)
+                if event is None:
+                    event = judge(value)
                 at = event.at
-                kind = event.type
+                kind = event.kind
                 if not live:
                     if at > self.log_time:
                         self._pass_to(at, folded)
-                elif headers or kind == _EVICTED or not -self._ahead <= stamp - at <= self._grace:
-                    self._judge_time(event, kind, at, stamp, headers)
-                if self._route(record, event, kind, own, before, folded) and own:
-                    self._events[kind] = self._events.get(kind, 0) + 1
+                elif headers or kind.number == _EVICTED or not -self._ahead <= stamp - at <= self._grace:
+                    self._judge_time(event, stamp, headers)
+                if self._route(record, offset, event, own, before, folded) and own:
+                    self._events[kind.number] += 1
                     if at > self.newest_event:
                         self.newest_event = at
                     if live:
-                        delay = stamp - at
-                        self._delays[bisect_left(_DELAY_EDGES, delay)] += 1
-                        if delay > 0:
-                            self._delay_sum += delay
+                        self._count_delay(stamp - at)
             except Rejected as rejected:
                 if own:
                     self._add("rejected", rejected.reason.value)
@@ -336,9 +334,13 @@ class Partition:
         """Each queue folds the events that were routed to it."""
         for name, events in self._routed.items():
             queue = self.queues[name]
+            source = ""
             for event in events:
-                call = _CALLS.get(event.type)
-                merged = queue.fold_call(call, event) if call is not None else _fold_queue_event(queue, event)
+                kind = event.kind
+                if event.source is not source and kind.number != _EVICTED:
+                    source = event.source
+                    queue.sources.add(source)
+                merged = queue.fold_call(event) if kind.call else _fold_queue_event(queue, event)
                 if merged == REPEATED:
                     queue.repeated += 1
                     self._add("duplicates")
@@ -346,6 +348,14 @@ class Partition:
 
     def _add(self, *key: str, by: int = 1) -> None:
         self._counts[key] = self._counts.get(key, 0) + by
+
+    def _count_delay(self, delay: int) -> None:
+        edges, at = _DELAY_EDGES, 0
+        while at < len(edges) and edges[at] < delay:  # most are short
+            at += 1
+        self._delays[at] += 1
+        if delay > 0:
+            self._delay_sum += delay
 
     def _pass_to(self, log_time: int, folded: Folded) -> None:
         """Log time goes on; intervals that it closes are told before the next event is folded, and their cells forgotten."""
@@ -369,52 +379,61 @@ class Partition:
                 self._changed_by_time(name)
         return told
 
-    def _route(self, record: Record, event: Event, kind: str, own: bool, before: int, folded: Folded) -> bool:
+    def _route(self, record: Record, offset: int, event: Event, own: bool, before: int, folded: Folded) -> bool:
         """Hand an event to its queue; False where it does not count here.  `before`: log time before its record."""
-        about_queue = False
-        if kind not in _CALLS:
-            if kind == "queuewatch.agent.state.v1":
+        kind = event.kind
+        if not kind.call:
+            if kind.number == _AGENT:
                 raise Rejected(Reason.WRONG_TOPIC, "agent.state belongs on the topic of the agents, not of the calls")
-            if kind == "queuewatch.source.heartbeat.v1":
+            if kind.number == _HEARTBEAT:
                 self._heartbeat(event)
                 return True
-            about_queue = kind.startswith("queuewatch.queue.")
-        name: str = event.subject if about_queue else event.data["queue"]
-        offset = record.offset
-        queue = self.queues.get(name)
-        if queue is None:
+        name = event.queue
+        routed = self._routed.get(name)
+        if routed is None and name not in self.queues:
             if partition_for(name.encode(), self.partitions) != self.number:
                 self._misplaced(record, name, own, folded)
                 return False
-            if kind == _SURVEY:
+            if kind.number == _SURVEY:
                 return True
-            queue = self._admit(name, offset)
-            if queue is None:
+            if self._admit(name, offset) is None:
                 return False
-        source = event.source
-        known = self.sources.get(source)
-        if known is None:
-            known = self.sources[source] = Source(source)
-        known.last_event = self.log_time
-        if source not in queue.sources and kind != _EVICTED:
-            queue.sources.add(source)
-        if offset >= self._settled or offset >= self._true_up_to.get(name, 0):
-            event.log_time, event.source = self.log_time, known.name
-            if kind in _BARE:
-                event.data = _NOTHING
-            routed = self._routed.get(name)
-            if routed is None:
-                routed = self._routed[name] = []
-                self.changed.add(name)
-                if name not in self.dirty:
-                    self.dirty[name] = Pending(offset, before)
-            if kind != _SURVEY:
-                routed.append(event)
+        event.source = self._heard_of(event.source)
+        if offset < self._settled and offset < self._true_up_to.get(name, 0):
+            self._keep_source(name, event)  # its record holds the event already
+            return True
+        if routed is None:
+            routed = self._routed[name] = []
+            self.changed.add(name)
+            if name not in self.dirty:
+                self.dirty[name] = Pending(offset, before)
+        if kind.number == _SURVEY:
+            self._keep_source(name, event)
+            return True
+        event.log_time = self.log_time
+        event.forget(_BARE[kind.number])
+        routed.append(event)
         return True
 
-    def _judge_time(self, event: Event, kind: str, at: int, stamp: int, headers: Sequence[Any]) -> None:
+    def _heard_of(self, source: str) -> str:
+        """A source sent an event; its name, of which one copy is kept."""
+        known = self._source
+        if known.name != source:
+            found = self.sources.get(source)
+            if found is None:
+                found = self.sources[source] = Source(source)
+            known = self._source = found
+        known.last_event = self.log_time
+        return known.name
+
+    def _keep_source(self, name: str, event: Event) -> None:
+        if event.kind.number != _EVICTED:
+            self.queues[name].sources.add(event.source)
+
+    def _judge_time(self, event: Event, stamp: int, headers: Sequence[Any]) -> None:
         """Raises Rejected where the event is late or ahead by its record's timestamp, or no eviction of our own."""
-        if kind == _EVICTED:
+        at = event.at
+        if event.kind.number == _EVICTED:
             if event.source != self.configuration.own_source:
                 raise Rejected(
                     Reason.FOREIGN_EVICTION,
@@ -501,6 +520,7 @@ class Partition:
             self._repeated_gone += self.queues.pop(name).repeated
             self._changed_by_time(name)
         self.sources = {name: source for name, source in self.sources.items() if source.last_event >= idle}
+        self._source = Source("")
         return self._close()
 
     def _changed_by_time(self, name: str) -> None:

@@ -16,14 +16,25 @@ from collections import deque
 from typing import Final
 
 from queuewatch_schemas.plain import Event
-from queuewatch_streams.core.calendar import MINUTE, SECOND
+from queuewatch_streams.core.calendar import HOUR, MINUTE, SECOND
 from queuewatch_streams.core.policy import FOREVER, Policy
-from queuewatch_streams.core.service_level import ABANDONED, ANSWERED, DIVERTED, MET, REFUSED, STATUS, WAITING, Level
+from queuewatch_streams.core.service_level import (
+    ABANDONED,
+    ANSWERED,
+    DIVERTED,
+    EVICTED,
+    MET,
+    REFUSED,
+    STATUS,
+    WAITING,
+    Level,
+)
 from queuewatch_streams.core.visit import (
     LATER,
     NEW,
     REPEATED,
     REVISED,
+    UNKNOWN,
     Handling,
     Outcome,
     Rules,
@@ -34,7 +45,7 @@ from queuewatch_streams.core.visit import (
     merge,
     outcome_of,
 )
-from queuewatch_streams.core.windows import KEPT, Cell, Windows
+from queuewatch_streams.core.windows import KEPT, Cell, DayCell, Point, Windows
 
 VOICE: Final = "voice"
 CALLBACK: Final = "callback"
@@ -94,7 +105,8 @@ class Channel:
         self.talking = Shelf()
         self.wrapping = Shelf()
         self.given_up = Shelf()
-        self.windows = Windows(policy.step, rolling=policy.longest_rolling > 0)
+        # What never expires would have points without end, and nobody asks for the last hour of a file.
+        self.windows = Windows(policy.step, rolling=policy.longest_rolling > 0, points=policy.grace < FOREVER)
         self.totals: dict[str, int] = {}
         self.published_to: int | None = None
         self.unfinal: set[int] = set()
@@ -135,7 +147,8 @@ class Queue:
         self.policy = policy
         self.visits: dict[VisitKey, Visit] = {}
         self.channels: dict[str, Channel] = {VOICE: Channel(policy)}
-        self.closed: deque[tuple[int, VisitKey]] = deque()
+        self.closed: deque[VisitKey] = deque()
+        """Visits that are over, in the order in which that became known; of one that stands there twice the last counts."""
         self.hours: tuple[int, bool] | None = None
         """When its source last opened (True) or closed it (False)."""
         self.snapshots: dict[str, list[tuple[int, frozenset[VisitKey]]]] = {}
@@ -162,9 +175,9 @@ class Queue:
 
     # ------------------------------------------------------------------------------------------------------- folding
 
-    def fold_call(self, kind: str, event: Event) -> int:
-        """Fold one `call` event: `kind` is the word of its type.  Returns what it did: LATER, REPEATED, NEW or REVISED."""
-        at, log_time = event.at, event.log_time
+    def fold_call(self, event: Event) -> int:
+        """Fold one event of a call.  Returns what it did: LATER, REPEATED, NEW or REVISED."""
+        kind, at, log_time = event.kind.call, event.at, event.log_time
         self.active_at = log_time
         if at > self.last_event:
             self.last_event = at
@@ -189,20 +202,20 @@ class Queue:
         else:
             if settles:
                 old = outcome_of(visit)
-            if visit.ended is not None:
+            if visit.ended != UNKNOWN:
                 handled = handling_of(visit)
-            if visit.answered is not None or visit.more is not None:
+            if visit.answered != UNKNOWN or visit.more is not None:
                 shelf = self._shelf(visit)
-        merged = merge(visit, kind, at, event.data, event.source)
+        merged = merge(visit, event)
         if merged < NEW:
             if created:
-                self._keep_closed(key, log_time)
+                self._keep_closed(key, visit)
             return merged
         if merged == REVISED:
             entry = visit.entry
             self.channel(VOICE if entry is None else entry.channel).count("time_revisions:" + kind)
         visit.known_at = log_time
-        if visit.rules is None and visit.queued is not None:
+        if visit.rules is None and visit.queued != UNKNOWN:
             visit.rules = self.policy.rules
         if kind == "wrapped" and not self.wraps:
             self._expect_wraps()
@@ -212,7 +225,7 @@ class Queue:
             new = outcome_of(visit)
             if new is not None and not new.equals(old):
                 self._settle(key, visit, old, new)
-        if visit.ended is not None:
+        if visit.ended != UNKNOWN:
             handling = handling_of(visit)
             if handling is not None and not handling.equals(handled):
                 self._handle(visit, handled, handling)
@@ -336,21 +349,49 @@ class Queue:
             channel.count("wrap_up:count")
             channel.count("wrap_up:sum", new.wrap)
 
+    def longest_wait(self, name: str, start: int, end: int, now: int) -> int:
+        """The greatest wait until `now` of the visits that entered a channel in [start, end), whole day cells; ghosts not.
+
+        Those who wait are in it.  0 without any.
+        """
+        channel = self.channels[name]
+        longest = channel.windows.longest(start, end)
+        if longest is None:
+            channel.windows.measure(self._held_waits(name))
+            longest = channel.windows.longest(start, end)
+            assert longest is not None, "every cell was measured"
+        first = bisect_left(channel.waiting, start)
+        if first < len(channel.waiting) and channel.waiting[first] < end:
+            longest = max(longest, now - channel.waiting[first])  # one who is to come has no wait yet
+        return longest
+
+    def _held_waits(self, name: str) -> dict[int, int]:
+        """By day cell, the greatest wait of the settled visits of a channel that are held."""
+        held: dict[int, int] = {}
+        step = self.policy.step
+        for visit in self.visits.values():
+            wait = _wait_of(visit)
+            if wait >= 0 and visit.entry is not None and visit.entry.channel == name:
+                assert visit.arrival is not None, "it was queued"
+                cell = visit.arrival - visit.arrival % step
+                held[cell] = max(wait, held.get(cell, 0))
+        return held
+
     # ------------------------------------------------------------------------------------------------- keeping and expiry
 
     def _shelf(self, visit: Visit) -> Shelf | None:
         """Where a visit is kept that is not simply waiting or closed."""
         if visit.entry is None:
             return None
-        if visit.answered is not None:
-            if visit.ended is None:
+        if visit.answered != UNKNOWN:
+            if visit.ended == UNKNOWN:
                 channel = self.channel(visit.entry.channel)
                 return channel.given_up if visit.counted & LOST_END else channel.talking
-            if visit.wrapped is None and self.wraps:
+            if visit.wrapped == UNKNOWN and self.wraps:
                 return self.channel(visit.entry.channel).wrapping
             return None
         if (
-            visit.abandoned is None
+            visit.abandoned == UNKNOWN
             and visit.more is not None
             and "evicted" in visit.more
             and "diverted" not in visit.more
@@ -368,22 +409,22 @@ class Queue:
             if due < self.next_due:
                 self.next_due = due
         elif not self._waits(visit):
-            self._keep_closed(key, visit.known_at)
+            self._keep_closed(key, visit)
 
     def keep(self, key: VisitKey, visit: Visit) -> None:
         """Keep a visit that was read back and does not wait, for as long as its facts say; ghosts are put back apart."""
         shelf = self._shelf(visit)
         if shelf is None:
-            self._keep_closed(key, visit.known_at)
+            self._keep_closed(key, visit)
         elif not any(shelf is channel.given_up for channel in self.channels.values()):
             shelf.put(key, visit.known_at + self._kept(visit))
 
     def _kept(self, visit: Visit) -> int:
         """How long after its last new fact a visit is kept, once it no longer waits."""
         policy = self.policy
-        if visit.answered is None:
+        if visit.answered == UNKNOWN:
             return policy.evicted_grace
-        if visit.ended is None:
+        if visit.ended == UNKNOWN:
             return policy.kept if visit.counted & LOST_END else policy.maximum_talk
         return max(policy.kept, policy.maximum_wrap)
 
@@ -391,32 +432,41 @@ class Queue:
         """The first word of after-call work: from now on those whose talk has ended are in it, also those ended before."""
         self.wraps = True
         for key, visit in self.visits.items():
-            if visit.ended is not None and (shelf := self._shelf(visit)) is not None and key not in shelf.due:
+            if visit.ended != UNKNOWN and (shelf := self._shelf(visit)) is not None and key not in shelf.due:
                 shelf.put(key, due := visit.known_at + self._kept(visit))
                 self.next_due = min(self.next_due, due)
 
     @staticmethod
     def _waits(visit: Visit) -> bool:
         return (
-            visit.queued is not None
-            and visit.answered is None
-            and visit.abandoned is None
+            visit.queued != UNKNOWN
+            and visit.answered == UNKNOWN
+            and visit.abandoned == UNKNOWN
             and (visit.more is None or not ("diverted" in visit.more or "evicted" in visit.more))
         )
 
-    def _keep_closed(self, key: VisitKey, log_time: int) -> None:
-        self.closed.append((log_time, key))
-        self.next_due = min(self.next_due, log_time + self.policy.kept)
+    def _keep_closed(self, key: VisitKey, visit: Visit) -> None:
+        self.closed.append(key)
+        visit.closings += 1
+        self.next_due = min(self.next_due, visit.known_at + self.policy.kept)
+
+    def _next_closed(self) -> Visit | None:
+        """The visit that was closed longest ago, the first of `closed`; where something has happened since it is taken off."""
+        closed = self.closed
+        while closed:
+            visit = self.visits[closed[0]]
+            if visit.closings == 1 and not self._waits(visit) and self._shelf(visit) is None:
+                return visit
+            closed.popleft()
+            visit.closings -= 1
+        return None
 
     def expire(self, log_time: int) -> None:
         """Let go of what is due at this log time; once or often, early or late, the result is the same."""
-        grace, closed = self.policy.kept, self.closed
-        while closed and closed[0][0] + grace <= log_time:
-            known_at, key = closed.popleft()
-            visit = self.visits.get(key)
-            if visit is None or visit.known_at != known_at or self._waits(visit) or self._shelf(visit) is not None:
-                continue  # gone, or something has happened since
-            self._release(key, visit)
+        grace = self.policy.kept
+        while (visit := self._next_closed()) is not None and visit.known_at + grace <= log_time:
+            visit.closings = 0
+            self._release(self.closed.popleft(), visit)
         for channel in self.channels.values():
             if log_time >= channel.talking.earliest:
                 for key, since in channel.talking.take(log_time):
@@ -433,8 +483,8 @@ class Queue:
         if log_time >= self.next_prune:
             self._prune(log_time)
         due = self.next_prune
-        if closed:
-            due = min(due, closed[0][0] + grace)
+        if visit is not None:
+            due = min(due, visit.known_at + grace)
         for channel in self.channels.values():
             due = min(due, channel.talking.earliest, channel.wrapping.earliest, channel.given_up.earliest)
         self.next_due = due
@@ -442,6 +492,14 @@ class Queue:
     def _release(self, key: VisitKey, visit: Visit) -> None:
         if is_orphan(visit):
             self.channel(VOICE).count("orphaned")
+        elif (wait := _wait_of(visit)) >= 0:
+            assert visit.entry is not None and visit.arrival is not None, "it was queued"
+            arrival = visit.arrival
+            cell = self.channel(visit.entry.channel).windows.days.cells.get(arrival - arrival % self.policy.step)
+            if isinstance(cell, DayCell) and wait > cell.released:
+                cell.released = wait
+        for _ in range(visit.closings):
+            self.closed.remove(key)
         del self.visits[key]
 
     def _prune(self, log_time: int) -> None:
@@ -452,6 +510,7 @@ class Queue:
         self.next_prune = log_time - log_time % (5 * MINUTE) + 5 * MINUTE
         for channel in self.channels.values():
             channel.windows.rolling.forget(log_time - self.policy.longest_rolling - ROLLING_SLACK)
+            channel.windows.points.forget(log_time - HOUR - ROLLING_SLACK)
         before = log_time - KEPT
         self.snapshots = {source: lists for source, lists in self.snapshots.items() if lists[-1][0] >= before}
         if any(at < before for channel in self.channels.values() for at in channel.windows.days.cells):
@@ -463,14 +522,29 @@ class Queue:
 
 def is_orphan(visit: Visit) -> bool:
     """Whether events told of a visit that was neither queued nor refused; a monitor's own eviction alone is none."""
-    if visit.queued is not None:
+    if visit.queued != UNKNOWN:
         return False
     facts = set(visit.more or ())
     if "refused" in facts:
         return False
     return facts != {"evicted"} or any(
-        fact is not None for fact in (visit.answered, visit.abandoned, visit.ended, visit.wrapped)
+        fact != UNKNOWN for fact in (visit.answered, visit.abandoned, visit.ended, visit.wrapped)
     )
+
+
+def _wait_of(visit: Visit) -> int:
+    """The wait of a settled visit, as its outcome has it; -1 for one that waits, was given up, or was never queued."""
+    arrival, more = visit.arrival, visit.more
+    if arrival is None:
+        return -1
+    if visit.answered != UNKNOWN:
+        return max(0, visit.answered - arrival)
+    if visit.abandoned != UNKNOWN:
+        return max(0, visit.abandoned - arrival)
+    if more is not None and "diverted" in more:
+        done: int = more["diverted"][0]
+        return max(0, done - arrival)
+    return -1
 
 
 # What a visit contributes to the windows; `sign` is 1 to put it in, -1 to take it out.
@@ -482,8 +556,12 @@ def _book(windows: Windows, rules: Rules, outcome: Outcome, sign: int) -> None:
     windows.touch(arrival)
     if (cell := windows.days.cell(arrival)) is not None:
         _book_arrival(cell, rules, outcome, sign)
+        if outcome.status != EVICTED and isinstance(cell, DayCell):
+            windows.book_wait(cell, outcome.wait, sign)
     if (cell := windows.rolling.cell(arrival)) is not None:
         _book_arrival(cell, rules, outcome, sign)
+    if (point := windows.points.point(arrival)) is not None:
+        _book_point(point, rules, outcome, sign)
     windows.touch(outcome.done)
     if (cell := windows.days.cell(outcome.done)) is not None:
         _book_done(cell, outcome, sign)
@@ -496,6 +574,20 @@ def _book(windows: Windows, rules: Rules, outcome: Outcome, sign: int) -> None:
         for at in (arrival, outcome.done):
             windows.days.tidy(at)
             windows.rolling.tidy(at)
+        windows.points.tidy(arrival)
+
+
+def _book_point(point: Point, rules: Rules, outcome: Outcome, sign: int) -> None:
+    point.offered += sign
+    if outcome.status == ANSWERED:
+        point.answered += sign
+    elif outcome.status == ABANDONED:
+        point.abandoned += sign
+    levels = outcome.levels
+    for level in rules.levels:
+        if level.by_arrival and levels & 3:
+            point.add_level(level.name, sign, sign if levels & 3 == MET else 0)
+        levels >>= 2
 
 
 def _book_arrival(cell: Cell, rules: Rules, outcome: Outcome, sign: int) -> None:
@@ -559,6 +651,10 @@ def _book_level(windows: Windows, at: int, level: Level, met: bool, sign: int) -
             cell.add_level(level.name, sign, sign if met else 0)
             if sign < 0:
                 cells.tidy(at)
+    if (point := windows.points.point(at)) is not None:
+        point.add_level(level.name, sign, sign if met else 0)
+        if sign < 0:
+            windows.points.tidy(at)
 
 
 def _book_refusal(windows: Windows, at: int, sign: int) -> None:

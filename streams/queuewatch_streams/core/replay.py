@@ -14,15 +14,14 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 from queuewatch_schemas.config import Attribution, Definition, Preset
-from queuewatch_schemas.events import EVENT_TYPES, Rejected, parse
+from queuewatch_schemas.events import Rejected, parse
 from queuewatch_streams.core.calendar import MINUTE, SECOND, interval_start, to_datetime, to_microseconds
 from queuewatch_streams.core.figures import WindowFigures, window_figures
 from queuewatch_streams.core.policy import FOREVER, Policy
 from queuewatch_streams.core.queue import VOICE, Channel, Queue
 from queuewatch_streams.core.service_level import ANSWERED, WAITING, Level
-from queuewatch_streams.core.visit import Outcome, Rules, Visit, outcome_of
+from queuewatch_streams.core.visit import UNKNOWN, Outcome, Rules, Visit, outcome_of
 
-_CALLS: Final = {name: name.split(".")[2] for name in EVENT_TYPES if name.startswith("queuewatch.call.")}
 _PRESETS: Final = {
     "ignore": Preset.IGNORE,
     "negative": Preset.NEGATIVE,
@@ -65,17 +64,15 @@ class Replay:
     def fold(self, line: bytes) -> None:
         """Fold one event.  Raises Rejected with the reason where it is none."""
         event = parse(line)
-        kind = _CALLS.get(event.type)
-        if kind is None:
+        if not event.kind.call:
             return
-        at, data = event.at, event.data
+        at, name = event.at, event.queue
         if self.newest is None or at > self.newest:
             self.newest = at
-        name = data["queue"]
         queue = self.queues.get(name)
         if queue is None:
             queue = self.queues[name] = Queue(name, self._policy)
-        queue.fold_call(kind, event)
+        queue.fold_call(event)
 
     def fold_all(self, lines: Iterable[bytes]) -> list[tuple[int, Rejected]]:
         """Fold many lines; those that are refused come back with their numbers, from 1.  Blank lines are passed over."""
@@ -181,7 +178,7 @@ def _is_used(queue: Queue, name: str, channel: Channel) -> bool:
     """Whether the recount would tell of the channel: somebody is booked there, or it is the queue's voice with strays."""
     if channel.windows.days.cells or channel.waiting:
         return True
-    return name == VOICE and any(visit.queued is None for visit in queue.visits.values())
+    return name == VOICE and any(visit.queued == UNKNOWN for visit in queue.visits.values())
 
 
 def _totals(whole: WindowFigures, channel: Channel) -> dict[str, Any]:
@@ -212,7 +209,7 @@ def _from_visits(queue: Queue, name: str) -> dict[str, Any]:
         (visit, outcome) for visit in queue.visits.values() if (outcome := _queued(visit)) and outcome.channel == name
     ]
     longest = max((outcome.wait for _, outcome in outcomes if outcome.status == ANSWERED), default=0)
-    strays = [visit for visit in queue.visits.values() if visit.queued is None] if name == VOICE else []
+    strays = [visit for visit in queue.visits.values() if visit.queued == UNKNOWN] if name == VOICE else []
     refused = sum("refused" in (visit.more or ()) for visit in strays)
     return {
         "negative_waits": sum(outcome.negative for _, outcome in outcomes),
@@ -224,7 +221,7 @@ def _from_visits(queue: Queue, name: str) -> dict[str, Any]:
 
 
 def _queued(visit: Visit) -> Outcome | None:
-    return None if visit.queued is None else outcome_of(visit)
+    return None if visit.queued == UNKNOWN else outcome_of(visit)
 
 
 def _tell_instant(told: dict[str, Any], queue: Queue, at: int) -> None:

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-import orjson
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i16, mypyc_attr
 
 from queuewatch_schemas.config import Attribution, WaitClock
+from queuewatch_schemas.plain import Event
 from queuewatch_schemas.times import instant
 from queuewatch_streams.core.calendar import OpeningHours
 from queuewatch_streams.core.service_level import (
@@ -32,6 +32,10 @@ from queuewatch_streams.core.service_level import (
 
 HIGHEST: Final = 1 << 31
 """Priorities beyond it, above or below, are all the same: what is written has 64 bits."""
+
+UNKNOWN: Final = -(1 << 61)
+"""The time of what has not happened, as far as is known.  A number as others are: millions of times are held, and None would
+make each of them an object of its own."""
 
 VisitKey = str | tuple[str, int]
 """A visit within its queue: the call, or (call, visit) from its second stay on."""
@@ -88,11 +92,15 @@ REVISED: Final = 3
 
 @mypyc_attr(acyclic=True)
 class Visit:
-    """The facts of one stay.  `more` holds what few visits have; `known_at` is the log time of the last new fact."""
+    """The facts of one stay; a time is UNKNOWN until it is told.  `more` holds what few visits have.
+
+    `known_at` is the log time of the last new fact.  `closings` says how often the visit stands in its queue's `closed`.
+    """
 
     __slots__ = (
         "abandoned",
         "answered",
+        "closings",
         "counted",
         "ended",
         "entry",
@@ -105,20 +113,24 @@ class Visit:
     )
 
     def __init__(self) -> None:
-        self.queued: int | None = None
+        self.queued = UNKNOWN
+        self.answered = UNKNOWN
+        self.abandoned = UNKNOWN
+        self.ended = UNKNOWN
+        self.wrapped = UNKNOWN
+        self.known_at = 0
         self.entry: Entry | None = None
         self.tie: bytes = b""
-        self.answered: int | None = None
-        self.abandoned: int | None = None
-        self.ended: int | None = None
-        self.wrapped: int | None = None
         self.more: dict[str, Any] | None = None
         self.rules: Rules | None = None
-        self.known_at: int = 0
-        self.counted: int = 0
+        self.counted: i16 = 0
+        self.closings: i16 = 0
 
     def also(self) -> dict[str, Any]:
-        """The rare facts, for writing: diverted, evicted, refused: (time, reason, data); held, resumed: times; declined."""
+        """The rare facts, for writing: diverted, evicted, refused: (time, reason, data); held, resumed: times; declined.
+
+        What happens several times is ascending.
+        """
         if self.more is None:
             self.more = {}
         return self.more
@@ -126,7 +138,7 @@ class Visit:
     @property
     def arrival(self) -> int | None:
         """When it began to wait: queued, but for a callback not before it is due."""
-        if self.queued is None or self.entry is None:
+        if self.queued == UNKNOWN or self.entry is None:
             return None
         due = self.entry.due
         return self.queued if due is None or due < self.queued else due
@@ -137,17 +149,9 @@ def canonical(data: bytes) -> str:
     return json.dumps(json.loads(data), sort_keys=True)
 
 
-def _compact(data: dict[str, Any]) -> bytes:
-    """The data as short JSON, to keep: a copy, since orjson's own bytes hold on to the 4 KB that they were written in."""
-    try:
-        return memoryview(orjson.dumps(data, option=orjson.OPT_SORT_KEYS)).tobytes()
-    except TypeError:  # whole numbers of more than 64 bits
-        return json.dumps(data, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-
-
-def _queued(visit: Visit, at: int, data: dict[str, Any], source: str) -> int:
-    known, tie, result = visit.queued, _compact(data), NEW
-    if known is not None:
+def _queued(visit: Visit, event: Event) -> int:
+    at, known, tie, result = event.at, visit.queued, event.compact(), NEW
+    if known != UNKNOWN:
         if at > known:
             return LATER
         if at == known:
@@ -157,6 +161,7 @@ def _queued(visit: Visit, at: int, data: dict[str, Any], source: str) -> int:
                 return LATER
         result = REVISED
     visit.queued, visit.tie = at, tie
+    data, source = event.data, event.source
     channel, priority = data.get("channel", "voice"), data.get("priority", 0)
     if "skills" in data or "via" in data or "due" in data or "entered" in data:
         visit.entry = share(
@@ -175,18 +180,18 @@ def _queued(visit: Visit, at: int, data: dict[str, Any], source: str) -> int:
     return result
 
 
-def _earliest(known: int | None, at: int) -> int:
+def _earliest(known: int, at: int) -> int:
     """What a time does to a fact of which only the earliest time matters."""
-    if known is None:
+    if known == UNKNOWN:
         return NEW
     if at < known:
         return REVISED
     return REPEATED if at == known else LATER
 
 
-def _reasoned(visit: Visit, fact: str, at: int, data: dict[str, Any]) -> int:
+def _reasoned(visit: Visit, fact: str, event: Event) -> int:
     """Merge a fact that carries a reason: kept as (time, reason, data as bytes)."""
-    more, tie, result = visit.also(), _compact(data), NEW
+    at, more, tie, result = event.at, visit.also(), event.compact(), NEW
     known = more.get(fact)
     if known is not None:
         if at > known[0]:
@@ -197,23 +202,25 @@ def _reasoned(visit: Visit, fact: str, at: int, data: dict[str, Any]) -> int:
             if canonical(tie) > canonical(known[2]):
                 return LATER
         result = REVISED
-    more[fact] = (at, data["reason"], tie)
+    more[fact] = (at, event.data["reason"], tie)
     return result
 
 
 def _one_more(visit: Visit, fact: str, happened: Any) -> int:
-    """Merge a fact that happens several times: kept as a set."""
-    known: set[Any] = visit.also().setdefault(fact, set())
+    """Merge a fact that happens several times: kept ascending, as a tuple, which is the smallest of its kind."""
+    more = visit.also()
+    known: tuple[Any, ...] = more.get(fact, ())
     if happened in known:
         return REPEATED
-    known.add(happened)
+    more[fact] = tuple(sorted((*known, happened))) if known else (happened,)
     return NEW
 
 
-def merge(visit: Visit, kind: str, at: int, data: dict[str, Any], source: str) -> int:
-    """Merge one `call` event of that kind into a visit; LATER, REPEATED, NEW or REVISED."""
+def merge(visit: Visit, event: Event) -> int:
+    """Merge one event of a call into a visit; LATER, REPEATED, NEW or REVISED."""
+    kind, at = event.kind.call, event.at
     if kind == "queued":
-        return _queued(visit, at, data, source)
+        return _queued(visit, event)
     if kind == "answered":
         if (merged := _earliest(visit.answered, at)) >= NEW:
             visit.answered = at
@@ -231,10 +238,10 @@ def merge(visit: Visit, kind: str, at: int, data: dict[str, Any], source: str) -
     elif kind in ("held", "resumed"):
         merged = _one_more(visit, kind, at)
     elif kind == "declined":
-        merged = _one_more(visit, kind, (at, data["reason"], _compact(data)))
+        merged = _one_more(visit, kind, (at, event.data["reason"], event.compact()))
     else:
         assert kind in ("refused", "diverted", "evicted"), kind
-        merged = _reasoned(visit, kind, at, data)
+        merged = _reasoned(visit, kind, event)
     return merged
 
 
@@ -332,15 +339,15 @@ def outcome_of(visit: Visit) -> Outcome | None:
     Of conflicting outcomes the first of answered, abandoned, diverted, evicted counts.
     """
     queued, entry, rules, more = visit.queued, visit.entry, visit.rules, visit.more
-    if queued is None or entry is None or rules is None:
+    if queued == UNKNOWN or entry is None or rules is None:
         refused = None if more is None else more.get("refused")
         return None if refused is None else Outcome("voice", REFUSED, refused[0], 0, 0, refused[1])
     arrival, due, reason = queued, entry.due, ""
     if due is not None and due > queued:
         arrival = due
-    if visit.answered is not None:
+    if visit.answered != UNKNOWN:
         status, done = ANSWERED, visit.answered
-    elif visit.abandoned is not None:
+    elif visit.abandoned != UNKNOWN:
         status, done = ABANDONED, visit.abandoned
     elif more is None:
         return Outcome(entry.channel, WAITING, arrival)
@@ -402,9 +409,9 @@ def hold_time(visit: Visit, ended: int) -> int:
 
 def handling_of(visit: Visit) -> Handling | None:
     """What the visit contributes by its handling; None unless it was queued, answered and has ended."""
-    if visit.ended is None or visit.answered is None or visit.entry is None or visit.rules is None:
+    if visit.ended == UNKNOWN or visit.answered == UNKNOWN or visit.entry is None or visit.rules is None:
         return None
     ended = max(visit.ended, visit.answered)
     hold = hold_time(visit, ended)
-    wrap = None if visit.wrapped is None else max(0, visit.wrapped - ended)
+    wrap = None if visit.wrapped == UNKNOWN else max(0, visit.wrapped - ended)
     return Handling(visit.entry.channel, ended, ended - visit.answered - hold, hold, wrap)

@@ -1,4 +1,5 @@
-"""How much was booked when: sparse cells of ten seconds for rolling windows, of a quarter of an hour for days.
+"""How much was booked when: sparse cells of ten seconds for rolling windows, of a quarter of an hour for days, and points of
+five minutes for the history of the last hour.
 
 Every time zone in use is a whole number of quarters of an hour from UTC, so every interval and every business day is a union
 of quarter cells: nothing here knows a time zone.  A cell holds integers by name (calls, or microseconds), 0 where nothing
@@ -10,20 +11,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from mypy_extensions import mypyc_attr
+from mypy_extensions import i32, mypyc_attr
 
 from queuewatch_streams.core.calendar import HOUR, MINUTE, SECOND
 
 TEN_SECONDS: Final = 10 * SECOND
+FIVE_MINUTES: Final = 5 * MINUTE
 QUARTER: Final = 15 * MINUTE
 KEPT: Final = 26 * HOUR
 """Quarter cells are kept so long at least: the longest business day, and an hour."""
 _NEVER: Final = 1 << 62
 
-_FIELDS: Final = (
-    "offered",
-    "answered",
-    "abandoned",
+_SHOWN: Final = ("offered", "answered", "abandoned")
+"""What a history shows."""
+_OTHERS: Final = (
     "diverted",
     "evicted",
     "refused",
@@ -42,45 +43,28 @@ _FIELDS: Final = (
     "done_abandon_wait",
     "done_short",
 )
-_NAMES: Final = {field.replace("done_", "done:"): field for field in _FIELDS}
+_NAMES: Final = {field.replace("done_", "done:"): field for field in (*_SHOWN, *_OTHERS)}
 
 
 @mypyc_attr(acyclic=True)
-class Cell:
-    """What was booked in one stretch of time.
+class Point:
+    """What was booked in one stretch of time, as far as a history shows it.
 
-    By arrival: calls by outcome and their waits; by the end of talk: handled, talk, hold, wrap; by outcome: `done_...`.
-    `base` and `met` are those of the service level named `level`, the first that was booked here: most queues have one.
-    `more` has what not every queue has: "base:" and "met:" with a further level's name, "diverted:" and "done:diverted:" with
-    a reason.
+    By arrival: calls, and of them those answered and abandoned.  `base` and `met` are those of the service level named
+    `level`, the first that was booked here: most queues have one.  `more` has what not every queue has: "base:" and "met:"
+    with a further level's name.
     """
 
-    __slots__ = (*_FIELDS, "base", "level", "met", "more")
+    __slots__ = (*_SHOWN, "base", "level", "met", "more")
 
     def __init__(self) -> None:
-        self.offered = 0
-        self.answered = 0
-        self.abandoned = 0
-        self.diverted = 0
-        self.evicted = 0
-        self.refused = 0
-        self.answer_wait = 0
-        self.abandon_wait = 0
-        self.short = 0
-        self.handled = 0
-        self.talk = 0
-        self.hold = 0
-        self.wrap = 0
-        self.done_answered = 0
-        self.done_abandoned = 0
-        self.done_diverted = 0
-        self.done_evicted = 0
-        self.done_answer_wait = 0
-        self.done_abandon_wait = 0
-        self.done_short = 0
+        # Counts of calls have 32 bits once they are compiled: there are a hundred cells to a queue.
+        self.offered: i32 = 0
+        self.answered: i32 = 0
+        self.abandoned: i32 = 0
+        self.base: i32 = 0
+        self.met: i32 = 0
         self.level = ""
-        self.base = 0
-        self.met = 0
         self.more: dict[str, int] | None = None
 
     def add(self, name: str, amount: int) -> None:
@@ -104,6 +88,54 @@ class Cell:
             self.add("base:" + level, base)
             if met:
                 self.add("met:" + level, met)
+
+    def tally(self, level: str) -> tuple[int, int]:
+        """(met, base) of a service level."""
+        if self.level == level:
+            return self.met, self.base
+        if self.more is None:
+            return 0, 0
+        return self.more.get("met:" + level, 0), self.more.get("base:" + level, 0)
+
+    def levels(self) -> list[str]:
+        """The service levels that count anything here."""
+        counted = [self.level] if self.base else []
+        return counted + [name[5:] for name in self.more or () if name.startswith("base:")]
+
+    def is_empty(self) -> bool:
+        """Whether nothing is booked any more."""
+        return not (self.offered or self.base or self.more)
+
+
+@mypyc_attr(acyclic=True)
+class Cell(Point):
+    """What was booked in one stretch of time.
+
+    By arrival: calls by outcome and their waits; by the end of talk: handled, talk, hold, wrap; by outcome: `done_...`.
+    `more` has also "diverted:" and "done:diverted:" with a reason.
+    """
+
+    __slots__ = _OTHERS
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.diverted: i32 = 0
+        self.evicted: i32 = 0
+        self.refused: i32 = 0
+        self.short: i32 = 0
+        self.handled: i32 = 0
+        self.done_answered: i32 = 0
+        self.done_abandoned: i32 = 0
+        self.done_diverted: i32 = 0
+        self.done_evicted: i32 = 0
+        self.done_short: i32 = 0
+        self.answer_wait = 0
+        self.abandon_wait = 0
+        self.talk = 0
+        self.hold = 0
+        self.wrap = 0
+        self.done_answer_wait = 0
+        self.done_abandon_wait = 0
 
     def merge(self, other: Cell, sign: int) -> None:
         """Add another cell (1), or take it out (-1)."""
@@ -184,6 +216,24 @@ class Cell:
         return cell
 
 
+@mypyc_attr(acyclic=True)
+class DayCell(Cell):
+    """A cell of days.
+
+    `longest` is the greatest wait by arrival, ghosts left out; where that was withdrawn, and `is_longest` is false, none is
+    greater.  `released` is the greatest of visits that were let go, which nothing can withdraw.  Both are no sums: they are in
+    no total.
+    """
+
+    __slots__ = ("is_longest", "longest", "released")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.longest = 0
+        self.is_longest = True
+        self.released = 0
+
+
 class _Running:
     """A sum over [start, end) that follows its cells.
 
@@ -205,10 +255,11 @@ class Cells:
     Below `since` cells are gone for good: what belongs there is no longer booked or withdrawn.
     """
 
-    __slots__ = ("_running", "cells", "since", "step")
+    __slots__ = ("_running", "cells", "of_days", "since", "step")
 
-    def __init__(self, step: int, *, used: bool = True) -> None:
+    def __init__(self, step: int, *, used: bool = True, of_days: bool = False) -> None:
         self.step = step
+        self.of_days = of_days
         self.since = -_NEVER if used else _NEVER
         self.cells: dict[int, Cell] = {}
         self._running: dict[int, _Running] = {}
@@ -220,7 +271,7 @@ class Cells:
             return None
         found = self.cells.get(start)
         if found is None:
-            found = self.cells[start] = Cell()
+            found = self.cells[start] = DayCell() if self.of_days else Cell()
         if self._running:
             self._take_out(start, found)
         return found
@@ -293,25 +344,98 @@ class Cells:
         return told
 
 
+class Points:
+    """Points of five minutes by their start, for the last hour; below `since` they are gone for good."""
+
+    __slots__ = ("points", "since")
+
+    def __init__(self, *, used: bool = True) -> None:
+        self.since = -_NEVER if used else _NEVER
+        self.points: dict[int, Point] = {}
+
+    def point(self, at: int) -> Point | None:
+        """The point of an instant, to book into; None where points are gone."""
+        start = at - at % FIVE_MINUTES
+        if start < self.since:
+            return None
+        found = self.points.get(start)
+        if found is None:
+            found = self.points[start] = Point()
+        return found
+
+    def tidy(self, at: int) -> None:
+        """Drop the point of an instant if it is empty, after something was withdrawn from it."""
+        start = at - at % FIVE_MINUTES
+        point = self.points.get(start)
+        if point is not None and point.is_empty():
+            del self.points[start]
+
+    def forget(self, before: int) -> None:
+        """Drop the points that start before an instant."""
+        before -= before % FIVE_MINUTES
+        if before > self.since:
+            self.since = before
+            self.points = {at: point for at, point in self.points.items() if at >= before}
+
+
 class Windows:
-    """The booked figures of one queue and channel, by quarters of an hour (`days`) and by ten seconds (`rolling`).
+    """The booked figures of one queue and channel: by quarters of an hour (`days`), by ten seconds (`rolling`), and by five
+    minutes for the history (`points`).
 
     `step` is the length of a day cell in microseconds: a quarter of an hour, finer only where a file's intervals need it.
     `touched` are the starts of the day cells that changed since they were last taken.
     """
 
-    __slots__ = ("days", "rolling", "touched")
+    __slots__ = ("_longest", "days", "points", "rolling", "touched")
 
-    def __init__(self, step: int = QUARTER, *, rolling: bool = True) -> None:
-        self.days = Cells(step)
+    def __init__(self, step: int = QUARTER, *, rolling: bool = True, points: bool = True) -> None:
+        self.days = Cells(step, of_days=True)
         self.rolling = Cells(TEN_SECONDS, used=rolling)
+        self.points = Points(used=points)
         self.touched: set[int] = set()
+        self._longest: tuple[int, int, int] | None = None
+        """(start, end, greatest wait there), while no cell's longest changes."""
 
     def touch(self, at: int) -> None:
         """Something changes at an instant: in its day cell, or (a caller who waits) beside it."""
         day = at - at % self.days.step
         if day >= self.days.since:
             self.touched.add(day)
+
+    def book_wait(self, cell: DayCell, wait: int, sign: int) -> None:
+        """A visit's wait is booked into a day cell (1), or withdrawn (-1)."""
+        if sign < 0:
+            if wait == cell.longest:
+                cell.is_longest = False
+                self._longest = None
+        elif wait > cell.longest or (wait == cell.longest and not cell.is_longest):
+            cell.longest = wait  # nothing there is longer: a withdrawn one is a bound still
+            cell.is_longest = True
+            self._longest = None
+
+    def longest(self, start: int, end: int) -> int | None:
+        """The greatest wait booked in day cells from `start` to `end`; None where some cell has to be measured first."""
+        known = self._longest
+        if known is not None and known[0] == start and known[1] == end:
+            return known[2]
+        longest = 0
+        for at, cell in self.days.cells.items():
+            if start <= at < end:
+                assert isinstance(cell, DayCell)
+                if not cell.is_longest:
+                    return None
+                longest = max(longest, cell.longest)
+        self._longest = start, end, longest
+        return longest
+
+    def measure(self, held: dict[int, int]) -> None:
+        """Find each day cell's greatest wait anew; `held` has, by the start of the cell, that of visits that are held."""
+        self._longest = None
+        for at, cell in self.days.cells.items():
+            assert isinstance(cell, DayCell)
+            if not cell.is_longest:
+                cell.longest = max(cell.released, held.get(at, 0))
+                cell.is_longest = True
 
     def forget_days(self, before: int) -> None:
         """Drop the day cells that start before an instant."""
