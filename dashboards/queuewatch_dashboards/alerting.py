@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["DAY", "HOUR", "WEEK", "Alerting"]
-
-HOUR: Final = 3600
-DAY: Final = 24 * HOUR
-WEEK: Final = 7 * DAY
+from queuewatch_dashboards.promql import HOUR, WEEK
 
 Seconds = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]

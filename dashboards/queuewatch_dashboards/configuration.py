@@ -15,7 +15,8 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from queuewatch_dashboards.alerting import Alerting
-from queuewatch_schemas.config import Window, place_of
+from queuewatch_schemas.config import Window
+from queuewatch_schemas.settings import place_of
 
 _UID = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -100,10 +101,8 @@ class Windows(_Settings):
 
 
 class Times(_Settings):
-    """How often things are looked at, and how far back."""
+    """How often boards look, and how far back."""
 
-    scrape_seconds: Annotated[int, Field(ge=1)] = 15
-    """How often Prometheus scrapes the workers and evaluates the rules."""
     refresh: Duration = "30s"
     """How often boards look again."""
     vanished: Duration = "1d"

@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from string import ascii_uppercase
+from types import MappingProxyType
 from typing import Any, Final, Literal, NamedTuple
 
 from grafanalib import core
 from grafanalib._gen import DashboardEncoder
 
+from queuewatch_dashboards.queries import EXPOSED
 from queuewatch_dashboards.texts import Text
-from queuewatch_schemas.metrics import METRICS
 
 Json = dict[str, Any]
 
@@ -34,10 +35,10 @@ COLUMNS: Final = 24
 ALL: Final = ".*"
 """What "All" means in a variable that offers it; so that its list is never written into a query."""
 
-_LABELS: Final = sorted({"Time", *(label for metric in METRICS for label in metric.labels)})
+_LABELS: Final = sorted({"Time", *(label for metric in EXPOSED for label in metric.labels)})
 """The fields that the answers of a table may have besides their values."""
 
-Unit = Literal["short", "none", "s", "percentunit", "dateTimeAsLocal", "cps", "ops", "bool_yes_no"]
+Unit = Literal["short", "none", "s", "percentunit", "dateTimeAsLocal", "cps", "Bps"]
 
 
 class Query(NamedTuple):
@@ -198,10 +199,11 @@ def stat(
     height: int = 4,
     decimals: int | None = None,
     steps: Sequence[Step] = (),
+    steps_of: Mapping[str, Sequence[Step]] = MappingProxyType({}),
     words: Sequence[Word] = (),
     unknown: str,
 ) -> Panel:
-    """The newest value, large.  `unknown` is shown where there is none: never 0."""
+    """The newest value, large.  `unknown` is shown where there is none: never 0.  `steps_of` colours values by their legend."""
     made = core.Stat(
         title=text.title,
         description=text.description,
@@ -214,6 +216,13 @@ def stat(
             **({} if steps or words else {"fixedColor": "text"}),
         },
         mappings=_mappings(words),
+        overrides=[
+            _override(
+                legend,
+                {"thresholds": {"mode": "absolute", "steps": _steps(own)}, "color": {"mode": "thresholds"}},
+            )
+            for legend, own in steps_of.items()
+        ],
         noValue=unknown,
         reduceCalc="lastNotNull",
         graphMode="none",

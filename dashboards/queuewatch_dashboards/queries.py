@@ -10,33 +10,39 @@ for every question:
   on exactly where the old one was.  The maximum over instances is one counter that never goes down, while a rate by instance
   loses what was counted between the last scrape of the old worker and the first of the new one.
 - **Unknown stays unknown.**  Nothing is filled with 0; a ratio whose base is 0 is absent.
-
-Names of queues are data: a matcher quotes what it is given, and a Grafana variable stands between backquotes as
-`${name:regex}`.  There PromQL knows no escapes, so the backslashes that Grafana puts before `|`, `(` or `\\` reach the regular
-expression as they are, and quotation marks mean nothing.  (A queue whose name holds a backquote cannot be chosen on a board:
-"All" shows it.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, Literal, Protocol
 
 from queuewatch_dashboards.configuration import Configuration
-from queuewatch_schemas.metrics import CATALOGUE, Family, Kind, Metric
-from queuewatch_schemas.metrics import metric as of_catalogue
+from queuewatch_dashboards.promql import (
+    DAY,
+    EVERYWHERE,
+    HOUR,
+    WEEK,
+    Labels,
+    Recording,
+    UnknownName,
+    Where,
+    by,
+    duration,
+    selector,
+    shifted,
+)
+from queuewatch_schemas.metrics import METRICS, PREFIX, SOURCE_METRICS, WALLBOARD_METRICS, Family, Kind, Metric
 
+EXPOSED: Final = (*METRICS, *SOURCE_METRICS, *WALLBOARD_METRICS)
+"""Everything that workers, sources and wallboards expose."""
+_BY_NAME: Final = {each.name: each for each in EXPOSED}
 RATE_INTERVAL: Final = "$__rate_interval"
 """Grafana's range for rates: never shorter than four scrapes."""
 SCRAPED: Final = ("job", "instance")
 """Labels that Prometheus itself adds to what it scrapes."""
 OF_PROMETHEUS: Final = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
 """Series that Prometheus itself makes of each target."""
-WEEK: Final = 604_800
-DAY: Final = 86_400
-HOUR: Final = 3600
 WEEKS: Final = (1, 2, 3, 4)
 """The weeks before that a day is compared with."""
 
@@ -49,26 +55,6 @@ _PARTS: Final[Mapping[Kind, tuple[Part, ...]]] = {
 }
 
 
-class UnknownName(LookupError):
-    """A metric or label that the catalogue does not have; the text names it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Matcher:
-    """What a label's value must be, where that is more than one text.  `value` is PromQL, quoted already."""
-
-    operator: Literal["=", "!=", "=~", "!~"]
-    value: str
-
-
-Where = str | Matcher
-"""A label's value: exactly this text, or what a matcher says."""
-Labels = Mapping[str, Where]
-"""Which series: what each of these labels must be."""
-EVERYWHERE: Final[Labels] = MappingProxyType({})
-"""All series."""
-
-
 class Figure(Protocol):
     """A question about a window that can be asked of another time: one of the methods of `Queries`."""
 
@@ -76,64 +62,10 @@ class Figure(Protocol):
         """PromQL; `offset` in seconds back, negative for ahead."""
 
 
-class Recording(NamedTuple):
-    """A recording rule: under which name what is kept."""
-
-    name: str
-    expression: str
-
-
-def quoted(text: str) -> str:
-    """A text as a PromQL string: between double quotes, with what means something there escaped."""
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
-
-
-def chosen(variable: str) -> Matcher:
-    """What is chosen in a Grafana variable: one value, several, or all."""
-    return Matcher("=~", f"`${{{variable}:regex}}`")
-
-
-def differs(text: str) -> Matcher:
-    """Anything but this text."""
-    return Matcher("!=", quoted(text))
-
-
-def any_of(*texts: str) -> Matcher:
-    """One of these texts, which must hold nothing that means something in a regular expression."""
-    return Matcher("=~", quoted("|".join(texts)))
-
-
-def duration(length: int) -> str:
-    """Seconds as PromQL writes a duration, as short as it can be: 3540 is `59m`, -3600 `-1h`."""
-    for name, size in (("d", 86_400), ("h", 3600), ("m", 60)):
-        if length % size == 0 and length:
-            return f"{length // size}{name}"
-    return f"{length}s"
-
-
-def by(labels: Iterable[str], expression: str, operator: str = "max") -> str:
-    """`max by (labels) (expression)`, or another operator."""
-    return f"{operator} by ({', '.join(labels)}) ({expression})"
-
-
-def _selector(name: str, labels: Iterable[str], where: Labels, offset: int = 0) -> str:
-    """A selector; raises UnknownName for a label that the series does not have."""
-    known = set(labels)
-    matchers = []
-    for label, value in where.items():
-        if label not in known:
-            raise UnknownName(f"{name} has no label {label!r}; it has {', '.join(sorted(known)) or 'none'}")
-        matchers.append(
-            f"{label}={quoted(value)}" if isinstance(value, str) else f"{label}{value.operator}{value.value}"
-        )
-    inner = "{" + ", ".join(matchers) + "}" if matchers else ""
-    return f"{name}{inner}" + (f" offset {duration(offset)}" if offset else "")
-
-
 def _metric(name: str, part: Part) -> Metric:
     """The metric of the catalogue, which must have that part."""
     try:
-        found = of_catalogue(name)
+        found = _BY_NAME[name.removeprefix(PREFIX)]
     except KeyError:
         raise UnknownName(f"the catalogue has no metric {name!r}") from None
     if part not in _PARTS[found.kind]:
@@ -149,6 +81,11 @@ def _labels(found: Metric, part: Part) -> tuple[str, ...]:
     return (*found.labels, "le") if part == "bucket" else found.labels
 
 
+def _moves(found: Metric) -> bool:
+    """Whether it belongs to a queue or a partition, and so moves with it between workers and goes on where it was."""
+    return not {"queue", "partition"}.isdisjoint(found.labels)
+
+
 def recorded_name(name: str, part: Part = "") -> str:
     """The name under which a counter is recorded with `instance` aggregated away.
 
@@ -157,12 +94,14 @@ def recorded_name(name: str, part: Part = "") -> str:
     found = _metric(name, part)
     if found.kind is Kind.GAUGE:
         raise UnknownName(f"{found.name} is a gauge; only counters are recorded")
+    if not _moves(found):
+        raise UnknownName(f"{found.name} is counted by each process for itself, so its maximum means nothing")
     return f"{'queue' if 'queue' in found.labels else 'partition'}:{_full(found, part)}:max"
 
 
 RECENT: Final = ("calls_refused_total", "calls_evicted_total")
 """Counters whose increase over the rolling window is recorded too: no exact gauge of a window tells them."""
-_COUNTED: Final = tuple(each for each in CATALOGUE.values() if each.kind is not Kind.GAUGE)
+_RECORDED: Final = tuple(each for each in EXPOSED if each.kind is not Kind.GAUGE and _moves(each))
 
 
 class Queries:
@@ -181,7 +120,7 @@ class Queries:
         """A metric's raw series, one for each worker that shows it.  `offset` in seconds back, negative for ahead."""
         found = _metric(name, part)
         fixed = self.configuration.selectors.matchers
-        return _selector(_full(found, part), (*_labels(found, part), *SCRAPED, *fixed), {**fixed, **where}, offset)
+        return selector(_full(found, part), (*_labels(found, part), *SCRAPED, *fixed), {**fixed, **where}, offset)
 
     def target(self, name: str, where: Labels = EVERYWHERE) -> str:
         """A series that Prometheus itself makes of each worker that it scrapes: one of `OF_PROMETHEUS`."""
@@ -189,7 +128,7 @@ class Queries:
             raise UnknownName(f"{name} is none of {', '.join(OF_PROMETHEUS)}")
         selectors = self.configuration.selectors
         fixed = {"job": selectors.job, **selectors.matchers}
-        return _selector(name, (*SCRAPED, *fixed), {**fixed, **where})
+        return selector(name, (*SCRAPED, *fixed), {**fixed, **where})
 
     def figure(self, name: str, where: Labels = EVERYWHERE, *, offset: int = 0) -> str:
         """A gauge, whichever worker shows it, with its own labels; by instance where it has none.  In its own unit."""
@@ -200,20 +139,11 @@ class Queries:
 
     def total(self, name: str, where: Labels = EVERYWHERE, *, part: Part = "") -> str:
         """A counter as it is recorded, whichever worker shows it, with its own labels."""
-        return _selector(recorded_name(name, part), _labels(_metric(name, part), part), where)
+        return selector(recorded_name(name, part), _labels(_metric(name, part), part), where)
 
-    def rate(
-        self,
-        name: str,
-        keep: Iterable[str],
-        where: Labels = EVERYWHERE,
-        *,
-        part: Part = "",
-        over: str = RATE_INTERVAL,
-        offset: int = 0,
-    ) -> str:
+    def rate(self, name: str, keep: Iterable[str], where: Labels = EVERYWHERE, *, part: Part = "") -> str:
         """How much a counter rises each second, summed by the labels to keep."""
-        return by(keep, f"rate({self._range(name, where, part, over, offset)})", "sum")
+        return by(keep, f"rate({self._counter(name, where, part)}[{RATE_INTERVAL}])", "sum")
 
     def increase(
         self,
@@ -223,22 +153,26 @@ class Queries:
         *,
         part: Part = "",
         over: str = RATE_INTERVAL,
-        offset: int = 0,
+        offset: float = 0,
     ) -> str:
-        """How much a counter rose in the range, summed by the labels to keep; Prometheus extrapolates to the range's ends."""
-        return by(keep, f"increase({self._range(name, where, part, over, offset)})", "sum")
+        """How much a counter rose in the range, so many seconds ago, summed by the labels to keep.
 
-    def _range(self, name: str, where: Labels, part: Part, over: str, offset: int) -> str:
-        return f"{self.total(name, where, part=part)}[{over}]" + (f" offset {duration(offset)}" if offset else "")
+        Prometheus extrapolates to the range's ends.
+        """
+        return by(keep, f"increase({self._counter(name, where, part)}[{over}]{shifted(offset)})", "sum")
+
+    def _counter(self, name: str, where: Labels, part: Part) -> str:
+        """What rates are taken of: the recorded maximum, or of what each process counts for itself its own series."""
+        return (self.total if _moves(_metric(name, part)) else self.metric)(name, where, part=part)
 
     def recordings(self) -> tuple[Recording, ...]:
         """What is recorded, in the order in which it must be evaluated.
 
-        Every counter with `instance` aggregated away (why: above), then the recent increases of some.
+        Every counter of queues and partitions with `instance` aggregated away (why: above), then recent increases of some.
         """
         kept = [
             Recording(recorded_name(each.name, part), by(_labels(each, part), self.metric(each.name, part=part)))
-            for each in _COUNTED
+            for each in _RECORDED
             for part in _PARTS[each.kind]
         ]
         rolling = self.configuration.windows.rolling
@@ -252,7 +186,7 @@ class Queries:
         """How much a counter of `RECENT` rose over the rolling window, by queue and channel; calls, not whole numbers."""
         if name not in RECENT:
             raise UnknownName(f"{name} is none of {', '.join(RECENT)}")
-        return _selector(self._recent_name(name), ("queue", "channel"), where)
+        return selector(self._recent_name(name), ("queue", "channel"), where)
 
     def _recent_name(self, name: str) -> str:
         stem = _full(_metric(name, ""), "").removesuffix("_total")
@@ -288,9 +222,13 @@ class Queries:
         """1 while a queue is open, 0 while it is closed, by queue; absent where nobody says."""
         return self.figure("queue_open", where)
 
+    def utc_offset(self, where: Labels = EVERYWHERE, *, offset: int = 0) -> str:
+        """Seconds by which a queue's local time is ahead of UTC, by queue."""
+        return self.figure("queue_utc_offset_seconds", where, offset=offset)
+
     def limit(self, name: str, where: Labels = EVERYWHERE) -> str:
         """A queue's own limit for alerts, by queue: one of the catalogue's limits, in its unit."""
-        if _metric(name, "").family is not Family.LIMIT or name == "queue_info":
+        if _metric(name, "").family is not Family.LIMIT or name in ("queue_info", "queue_utc_offset_seconds"):
             raise UnknownName(f"{name} is no limit of the catalogue")
         return self.figure(name, where)
 
@@ -463,24 +401,22 @@ class Queries:
     def weeks_before(self, weeks: int, figure: Figure, where: Labels = EVERYWHERE) -> str:
         """The same figure so many weeks before at the same *local* time of the queue's own zone.
 
-        `offset 1w` is 168 hours, which is another time of day once the clocks have changed in between.  The start of the
-        queue's business day tells: from the same weekday's start to this day's start it is 168 hours, or one more or less.  Of
-        the three offsets exactly one agrees with it, and that one is taken.  What is matched is the time since the day
-        began: so on the day of a clock change itself (a Sunday in most countries), from the change to the day's end, the lines
-        stand one hour off (and a day's 25th hour has none), and so does that stretch as seen in the four weeks after.  Zones
-        that change by half an hour (Lord Howe) have no line across a change.
+        `offset 1w` is 168 hours, which is another time of day once the clocks have changed in between.  So 168 hours are looked
+        back, and one less and one more, and what counts is where the queue's offset from UTC changed by just as much.  Of an
+        hour that the clocks repeat, the one at the same distance in hours is taken; one that they skip has none.  Zones that
+        change by half an hour (Lord Howe) have no line across a change.
         """
-        day = {**_only(where, "queue"), "window": self.configuration.windows.day}
 
-        def day_start(offset: int) -> str:
-            return by(("queue",), self.interval_start(day, offset=offset))
+        def ahead(back: int) -> str:
+            """A minute into the interval: as it begins the last scrape may still tell of before the change."""
+            return self.utc_offset(_only(where, "queue"), offset=back - 60)
 
-        def shifted(back: int) -> str:
-            then = self.at_start + back
-            between = f"{day_start(self.at_start)} - {day_start(then)}"
-            return f"(({figure(self._closed(where), offset=then)}) and on (queue) ({between} == {back}))"
+        def same_time(change: int) -> str:
+            back = weeks * WEEK + change
+            agrees = f"{ahead(back)} - {ahead(0)} == {change}"
+            return f"(({figure(self._closed(where), offset=self.at_start + back)}) and on (queue) ({agrees}))"
 
-        return " or ".join(shifted(weeks * WEEK + change) for change in (0, -HOUR, HOUR))
+        return " or ".join(same_time(change) for change in (0, -HOUR, HOUR))
 
     def weeks_mean(self, figure: Figure, where: Labels = EVERYWHERE) -> str:
         """The mean of the same figure in the weeks before, of as many of the four as there are."""

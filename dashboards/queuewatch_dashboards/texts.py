@@ -77,6 +77,12 @@ ENGLISH: Final[Mapping[str, Text]] = {
     "column.evicted": Text("Evicted"),
     "column.open": Text("Open"),
     "column.asa": Text("ASA"),
+    "column.reads": Text("Reads"),
+    "column.delay": Text("Delay"),
+    "column.behind": Text("Behind"),
+    "column.open_calls": Text("Open calls"),
+    "column.doubled": Text("Told twice"),
+    "column.saved": Text("Saved ago"),
     "column.aht": Text("AHT"),
     "column.erlangs": Text("Erlangs offered"),
     "column.start": Text("Began"),
@@ -208,12 +214,13 @@ ENGLISH: Final[Mapping[str, Text]] = {
     ),
     "queue.line.asa": Text("ASA, {{window}}"),
     "queue.waits": Text(
-        "Waiting and longest wait", "At each moment; the dashed lines are the queue's own limits for alerts."
+        "Longest wait over time",
+        "Of those who wait at each moment; the dashed line is the queue's own limit for alerts.",
     ),
     "queue.line.longest": Text("longest wait"),
     "queue.line.longest_limit": Text("limit"),
     "queue.quantiles": Text(
-        "Waits of the answered: median, 90th and 95th of a hundred",
+        "Waits of the answered: 50th, 90th and 95th percentile",
         "Estimated within the histogram's buckets. " + _TOTALS,
     ),
     "queue.line.q50": Text("half within"),
@@ -270,7 +277,7 @@ ENGLISH: Final[Mapping[str, Text]] = {
     ),
     "queue.line.aht": Text("AHT, {{window}}"),
     "queue.parts": Text(
-        "AHT and its parts",
+        "Parts of the AHT",
         "Mean talk, hold and after-call work of the calls that ended; stacked, they are the AHT. " + _TOTALS,
     ),
     "queue.line.talk": Text("talk"),
@@ -313,15 +320,18 @@ ENGLISH: Final[Mapping[str, Text]] = {
     "capacity.asa": Text("Average speed of answer", "Mean wait of the answered that entered in it. " + _CLOSED),
     "capacity.abandon": Text("Abandon rate", "Short abandons aside. " + _CLOSED),
     "capacity.week_offered": Text(
-        "Offered: today and the four weeks before",
-        "At the same local time of the queue's own zone, also across a clock change. One hour off are only: the day of a clock"
-        " change itself, from the change to the day's end, and that stretch as seen in the four weeks after. "
-        + _CLOSED,
+        "Offered, against the same weekday of the four weeks before",
+        "At the same local time of the queue's own zone, also across a clock change and on its very day: of an hour that comes"
+        " twice each has its own, and one that is skipped has none. " + _CLOSED,
     ),
-    "capacity.week_aht": Text("AHT: today and the four weeks before", "At the same local time, as beside. " + _CLOSED),
-    "capacity.week_erlangs": Text("Erlangs offered: today and the mean of the four weeks before", _CLOSED),
+    "capacity.week_aht": Text(
+        "AHT, against the same weekday of the four weeks before", "At the same local time, as beside. " + _CLOSED
+    ),
+    "capacity.week_erlangs": Text(
+        "Erlangs offered, against the mean of the same weekday of the four weeks before", _CLOSED
+    ),
     "capacity.week_level": Text(
-        "Level: today and the four weeks before", "By $definition, at the same local time. " + _CLOSED
+        "Level, against the same weekday of the four weeks before", "By $definition, at the same local time. " + _CLOSED
     ),
     "capacity.day_level": Text(
         "Level by day",
@@ -351,7 +361,7 @@ ENGLISH: Final[Mapping[str, Text]] = {
     "capacity.line.level": Text("level"),
     "capacity.line.target": Text("target"),
     "capacity.line.today": Text("this week"),
-    "capacity.line.before": Text("{week} weeks before"),
+    "capacity.line.before": Text("week −{week}"),
     "capacity.line.mean": Text("mean of four weeks"),
     "capacity.line.days": Text("{days} days"),
     # ---------------------------------------------------------------------------------------------------------- comparison
@@ -462,7 +472,7 @@ ENGLISH: Final[Mapping[str, Text]] = {
         "Delay of events", "From an event's own time to its record's timestamp in Kafka, by bucket. " + _TOTALS
     ),
     "pipeline.delay_quantiles": Text(
-        "Delay of events: half, 95 and 99 of a hundred within",
+        "Delay of events: 50th, 95th and 99th percentile",
         "From an event's own time to its record's timestamp in Kafka; estimated within the buckets.",
     ),
     "pipeline.event_age": Text(
@@ -504,6 +514,72 @@ ENGLISH: Final[Mapping[str, Text]] = {
     ),
     "pipeline.scrape_samples": Text("Samples a scrape has", "By worker: queues × channels × definitions × windows."),
     "pipeline.up": Text("Scraped", "Whether Prometheus could scrape each worker."),
+    "pipeline.row.connectors": Text("Connectors (`queuewatch source`)"),
+    "pipeline.connectors": Text(
+        "Connectors",
+        "By source. Reads: whether the vendor's system is looked at. Delay: from the newest record's own time to its reading."
+        " Behind: what is there and not read yet, bytes of a file or rows of a table. Saved ago: when its position was saved"
+        " last; a restart reads again from there. An empty cell is unknown, never 0.",
+    ),
+    "pipeline.translated": Text(
+        "Records read, and events made of them, a second", "By source. A record may become several events, or none."
+    ),
+    "pipeline.untranslated": Text(
+        "Records that could not be translated",
+        "By source and reason; the connector's log tells each with its position. By the increase in each step.",
+    ),
+    "pipeline.left_out": Text("Records left out on purpose", "By source and reason, by the increase in each step."),
+    "pipeline.source_reconnects": Text(
+        "Connections lost and tried again",
+        "To the vendor's system or to Kafka, by source, by the increase in each step.",
+    ),
+    "pipeline.line.records_of": Text("{{source}} records"),
+    "pipeline.line.events_of": Text("{{source}} events"),
+    "pipeline.line.reason_of": Text("{{source}}: {{reason}}"),
+    "pipeline.line.source": Text("{{source}}"),
+    "pipeline.row.wallboards": Text("Wallboards (`queuewatch wallboard`)"),
+    "pipeline.wallboard_ready": Text(
+        "Wallboards ready", "Whether each has read the topic of snapshots up to its end. A gap: it was not scraped."
+    ),
+    "pipeline.streams": Text(
+        "Open streams", "Screens that are connected now, and how many different boards they show."
+    ),
+    "pipeline.line.streams": Text("{{instance}} streams"),
+    "pipeline.line.views": Text("{{instance}} different boards"),
+    "pipeline.wallboard_queues": Text(
+        "Queues on the wallboard",
+        "Queues of which a snapshot is held; those whose figures are greyed, in part or all; and partitions of which nothing"
+        " certain is known, whose queues are greyed too.",
+    ),
+    "pipeline.line.queues": Text("{{instance}} queues"),
+    "pipeline.line.stale_queues": Text("{{instance}} greyed"),
+    "pipeline.line.silent_partitions": Text("{{instance}} silent partitions"),
+    "pipeline.wallboard_age": Text(
+        "Age of the newest snapshot or news",
+        "Workers tell all their queues anew every ten seconds: more is a silent worker.",
+    ),
+    "pipeline.boards_sent": Text(
+        "Boards made and sent, a second",
+        "Made: different boards. Sent: to streams. Skipped: a slow stream did not get one, since a newer one had come.",
+    ),
+    "pipeline.line.boards": Text("made"),
+    "pipeline.line.messages": Text("sent"),
+    "pipeline.line.skipped": Text("skipped"),
+    "pipeline.bytes_sent": Text(
+        "Bytes sent a second", "Boards and heartbeats to streams, as compressed, by wallboard."
+    ),
+    "pipeline.wallboard_records": Text("Records read by wallboards", "By topic, by the increase in each step."),
+    "pipeline.line.records": Text("{{topic}}"),
+    "pipeline.wallboard_ignored": Text(
+        "Records that wallboards left out, and connections lost", "By topic and reason, by the increase in each step."
+    ),
+    "pipeline.line.ignored_records": Text("{{topic}}: {{reason}}"),
+    "pipeline.line.reconnects": Text("{{topic}}: lost and tried again"),
+    "pipeline.wallboard_refused": Text(
+        "Requests refused by wallboards",
+        "By status: 401 without a link or with a wrong one, 403 from elsewhere or for other queues, 429 too many.",
+    ),
+    "pipeline.line.refused_requests": Text("{{status}}"),
     "pipeline.line.instance": Text("{{instance}}"),
     "pipeline.line.partition": Text("partition {{partition}}"),
     "pipeline.line.type": Text("{{type}}"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from queuewatch_dashboards.queries import Recording, quoted
+from queuewatch_dashboards.promql import Recording, quoted
 
 Answer = tuple[Mapping[str, str], float]
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from queuewatch_dashboards.alerts import Alerts
+from queuewatch_dashboards.alerts import groups
 from queuewatch_dashboards.configuration import Configuration
-from queuewatch_dashboards.queries import Recording, quoted
+from queuewatch_dashboards.promql import Recording, quoted
 from queuewatch_dashboards.rules import Alert, Group, file_of
 from queuewatch_schemas.config import Definition
 from queuewatch_schemas.metrics import CATALOGUE, PREFIX, definition_labels
@@ -64,7 +64,7 @@ def _queue_rows(queue: str) -> Iterator[Row]:
     yield from (Row(name, of, value) for name, value in limits.items())
     yield Row("queue_info", {**of, "name": f"The {queue}", "group": "g", "site": "Rome", "timezone": "UTC"}, 1)
     yield Row("queue_source_up", {**of, "source": SOURCE}, 1)
-    yield Row("interval_start_timestamp_seconds", {**of, "window": "day"}, 0)
+    yield Row("queue_utc_offset_seconds", of, 0)
     for window in WINDOWS:
         there = {**at, "window": window}
         yield Row("window_offered_calls", there, 60)
@@ -159,6 +159,7 @@ class World:
         moving = [row for queue in (SICK, WELL) for row in _queue_rows(queue)]
         moving += [row for partition in ("0", "1") for row in _partition_rows(partition)]
         moving.append(Row("source_heartbeat_timestamp_seconds", {"source": SOURCE}, lambda at: at))
+        moving.append(Row("source_doubled_calls", {"source": SOURCE}, 0))
         found = []
         for worker in WORKERS:
             target = {"job": "queuewatch", "instance": worker}
@@ -231,9 +232,9 @@ def _written(values: Iterable[float | None]) -> str:
 # ---------------------------------------------------------------------------------------------------------------- rules
 
 
-def needed(alerts: Alerts, *wanted: Alert) -> list[Group]:
+def needed(*wanted: Alert) -> list[Group]:
     """The given alerts alone, with the recordings that they stand on, in one group as they are evaluated."""
-    every = [each for group in alerts.groups() for each in group.recordings]
+    every = [each for group in groups(Configuration()) for each in group.recordings]
     texts = [each.expression for each in wanted]
     names: set[str] = set()
     while True:
@@ -263,8 +264,7 @@ def run(
     *wanted: Alert,
 ) -> None:
     """Run the worlds through the rules; fails with what promtool says."""
-    alerts = Alerts(Configuration())
-    (folder / "rules.yml").write_text(file_of(needed(alerts, *wanted)), encoding="utf-8")
+    (folder / "rules.yml").write_text(file_of(needed(*wanted)), encoding="utf-8")
     document: dict[str, Any] = {"rule_files": ["rules.yml"], "evaluation_interval": f"{STEP}s", "tests": []}
     for world, expectations in tests:
         document["evaluation_interval"] = f"{world.step}s"

@@ -3,16 +3,22 @@
 import os
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from queuewatch_dashboards.alerts import Alerts
+from queuewatch_dashboards.alerts import groups
+from queuewatch_dashboards.alerts.inhibition import explanations_first
 from queuewatch_dashboards.configuration import Configuration
+from queuewatch_dashboards.rules import Alert
 
-ALERTS = Alerts(Configuration()).alerts()
+GROUPS = groups(Configuration())
+ALERTS = [alert for group in GROUPS for alert in group.alerts]
 SETTINGS = {
     "QUEUEWATCH_WEBHOOK_URL": "https://example.org/hook?a=1&b=%7B2%7D",
     "QUEUEWATCH_WEBHOOK_TOKEN_PATH": "/run/secrets/token",
@@ -28,6 +34,7 @@ SETTINGS = {
     "QUEUEWATCH_WECOM_SECRET": "${QUEUEWATCH_WECOM_CORP} & \\1 'x'",
     "QUEUEWATCH_WECOM_TO": "@all",
 }
+DEPLOYED = Path(__file__).resolve().parents[2] / "deploy/alertmanager"
 KINDS = ("webhook", "webhook-token", "email", "slack", "wecom")
 
 
@@ -122,6 +129,64 @@ def test_routes_and_inhibition_name_alerts_that_exist(folder: Path) -> None:
         assert set(rule.get("equal", ())) <= labels
 
 
+def matches(alert: Alert, matchers: list[str]) -> bool:
+    """Whether all of Alertmanager's matchers hold of what an alert always says of itself."""
+    said = {"alertname": alert.name, "severity": alert.severity, "audience": alert.audience}
+    for matcher in matchers:
+        [(label, how, value)] = re.findall(r'^(\w+)(=~?)"([^"]*)"$', matcher)
+        if not (re.fullmatch(value, said[label]) if how == "=~" else said[label] == value):
+            return False
+    return True
+
+
+def muting(folder: Path) -> set[tuple[Alert, Alert]]:
+    """Which alert may mute which, by the rules of inhibition as they are deployed."""
+    found = set()
+    for rule in yaml.safe_load((folder / "alertmanager.yml").read_text(encoding="utf-8"))["inhibit_rules"]:
+        for one in ALERTS:
+            for other in ALERTS:
+                same_name = "alertname" not in rule.get("equal", ()) or one.name == other.name
+                if one != other and same_name and matches(one, rule["source_matchers"]):
+                    found |= {(one, other)} if matches(other, rule["target_matchers"]) else set()
+    return found
+
+
+def test_what_mutes_an_alert_stands_before_it_in_their_group(folder: Path) -> None:
+    """Else both may begin at one evaluation, and the one that is to be muted be told first."""
+    pairs = muting(folder)
+    assert len(pairs) > len(ALERTS)
+    places = {alert: (group.name, place) for group in GROUPS for place, alert in enumerate(group.alerts)}
+    for one, other in pairs:
+        assert places[one][0] == places[other][0], f"{one.name} and {other.name} are evaluated at different times"
+        assert places[one] < places[other], f"{one.name} ({one.severity}) stands behind {other.name} ({other.severity})"
+
+
+def test_the_first_message_waits_until_explanations_are_known(folder: Path, deploy: Path) -> None:
+    """For two evaluations at least: what explains an alert may need one more than the alert itself."""
+    route = yaml.safe_load((folder / "alertmanager.yml").read_text(encoding="utf-8"))["route"]
+    every = yaml.safe_load((deploy / "prometheus/prometheus.yml").read_text(encoding="utf-8"))["global"]
+    waits, evaluates = (int(text.removesuffix("s")) for text in (route["group_wait"], every["evaluation_interval"]))
+    assert waits >= 2 * evaluates
+
+
+def test_alerts_that_mute_each_other_in_a_circle_are_refused() -> None:
+    """No order would do for them."""
+    floor = next(alert for alert in ALERTS if alert.name == "QueueNotShown")
+    both = [replace(floor, audience="floor", by=(label,)) for label in ("queue", "site")]
+    with pytest.raises(ValueError, match="mute each other: QueueNotShown, QueueNotShown"):
+        explanations_first(both)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(ALERTS))
+def test_any_order_of_alerts_is_brought_into_one_that_explains_first(alerts: list[Alert]) -> None:
+    """All of them, each once."""
+    ordered = explanations_first(alerts)
+    assert sorted(map(repr, ordered)) == sorted(map(repr, alerts))
+    places = {alert: place for place, alert in enumerate(ordered)}
+    assert all(places[one] < places[other] for one, other in muting(DEPLOYED))
+
+
 def test_what_tells_two_alerts_of_one_name_apart_tells_critical_from_warning(folder: Path) -> None:
     """The critical one mutes the warning of the very same thing, not of another."""
     [rule] = [
@@ -130,7 +195,7 @@ def test_what_tells_two_alerts_of_one_name_apart_tells_critical_from_warning(fol
         if each["source_matchers"] == ['severity="critical"']
     ]
     for each in ALERTS:
-        assert set(each.by) - {"group"} <= set(rule["equal"]), each.name
+        assert set(each.by) - {"name", "group"} <= set(rule["equal"]), each.name
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from dashboards.rehearsal import CALL, MINUTE, SICK, STEP, WELL, WORKERS, Change, Expected, World, run
-from queuewatch_dashboards.alerts import Alerts
+from queuewatch_dashboards.alerts import alerts
 from queuewatch_dashboards.configuration import Configuration
-from queuewatch_dashboards.queries import quoted
+from queuewatch_dashboards.promql import quoted
 from queuewatch_dashboards.rules import Alert
 
 BEGIN, MOVE, END = 20 * MINUTE, 75 * MINUTE, 90 * MINUTE
@@ -94,7 +94,7 @@ class Scenario:
 
     @property
     def alert(self) -> Alert:
-        [found] = [a for a in Alerts(Configuration()).alerts() if (a.name, a.severity) == (self.name, self.severity)]
+        [found] = [a for a in alerts(Configuration()) if (a.name, a.severity) == (self.name, self.severity)]
         return found
 
     def world(self, minutes: float, bad: Callable[[float], bool] = lasting) -> World:
@@ -183,6 +183,13 @@ SCENARIOS = (
         DOWN,
         mild=one("queue_source_up", 0),
     ),
+    Scenario(
+        "QueuewatchCallsToldTwice",
+        "warning",
+        {"source": "urn:pbx:1"},
+        (("source_doubled_calls", {"source": "urn:pbx:1"}, 3.0),),
+        moves=False,
+    ),
     Scenario("QueuewatchNoEvents", "critical", {}, SILENT, mild=(*SILENT, *DOWN)),
     Scenario(
         "QueueNotShown",
@@ -268,7 +275,7 @@ def test_every_alert_has_its_scenario() -> None:
     """The Watchdog, and the one that looks back a week, have tests of their own below."""
     alone = {("Watchdog", "none"), ("QueueNothingOffered", "warning")}
     assert {(each.name, each.severity) for each in SCENARIOS} == {
-        (each.name, each.severity) for each in Alerts(Configuration()).alerts()
+        (each.name, each.severity) for each in alerts(Configuration())
     } - alone
 
 
@@ -460,30 +467,33 @@ def test_an_alert_says_where_its_queue_belongs(promtool: str, tmp_path: Path) ->
     run(promtool, tmp_path, [(scenario.world(60, ever), [said])], scenario.alert)
 
 
-@pytest.mark.parametrize(("shift", "name"), [(0, "no change"), (-1, "spring forward"), (1, "fall back")], ids=str)
+@pytest.mark.parametrize(
+    ("change", "night"),
+    [(0, 7), (1, 6), (1, 7), (-1, 6), (-1, 7)],
+    ids=["no change", "forward", "forward that day", "back", "back that day"],
+)
 def test_a_queue_without_calls_is_compared_with_the_same_local_time_a_week_ago(
-    shift: int, name: str, promtool: str, tmp_path: Path
+    change: int, night: int, promtool: str, tmp_path: Path
 ) -> None:
-    """Calls come from ten to eleven local time, but not on the eighth day; the clocks change in the night of the seventh."""
+    """Calls come from ten to eleven local time, but not on the eighth day; clocks change at three, then or the day before."""
     hour, day, week = 3600, 86_400, 7 * 86_400
 
-    def day_start(at: float) -> float:
-        last = week + shift * hour
-        return last if at >= last else at // day * day
+    def ahead(at: float) -> float:
+        return change * hour if at >= night * day + 3 * hour else 0
 
     def calls(at: float) -> float:
-        local = at - day_start(at)
-        return 2 if 10 * hour <= local < 11 * hour and at < week - 2 * hour else 0
+        local = at + ahead(at)
+        return 2 if 10 * hour <= local % day < 11 * hour and local < week else 0
 
-    alert = next(each for each in Alerts(Configuration()).alerts() if each.name == "QueueNothingOffered")
+    alert = next(each for each in alerts(Configuration()) if each.name == "QueueNothingOffered")
     scenario = Scenario(alert.name, alert.severity, OF)
-    ten = week + shift * hour + 10 * hour
-    names = ("calls_offered_total", "interval_start_timestamp_seconds", "queue_info", "queue_open", "calls_waiting")
+    ten = week + 10 * hour - change * hour
+    names = ("calls_offered_total", "queue_utc_offset_seconds", "queue_info", "queue_open", "calls_waiting")
     world = World(
         (ten + hour) / 60,
         always=(
             ("calls_offered_total", OF, calls),
-            ("interval_start_timestamp_seconds", {}, day_start),
+            ("queue_utc_offset_seconds", {}, ahead),
             ("calls_offered_total", {"queue": WELL}, 2.0),
         ),
         only=frozenset(names),
@@ -512,7 +522,7 @@ def test_a_queue_without_calls_is_compared_with_the_same_local_time_a_week_ago(
 
 def test_the_watchdog_always_fires(promtool: str, tmp_path: Path) -> None:
     """Also when there is nothing to watch."""
-    [alert] = [each for each in Alerts(Configuration()).alerts() if each.name == "Watchdog"]
+    [alert] = [each for each in alerts(Configuration()) if each.name == "Watchdog"]
     scenario = Scenario(alert.name, alert.severity, {})
     nobody = World(10, answers=lambda worker, at: False)
     fires = f"count({scenario.series('firing')})"

@@ -17,7 +17,7 @@ from queuewatch_dashboards.boards.kit import Kit
 from queuewatch_dashboards.command import BANNER, documents
 from queuewatch_dashboards.configuration import Configuration, Thresholds, Uids, read
 from queuewatch_dashboards.grafana import board as as_json
-from queuewatch_dashboards.queries import Queries
+from queuewatch_dashboards.queries import EXPOSED, Queries
 from queuewatch_dashboards.texts import LANGUAGES
 from queuewatch_schemas.metrics import METRICS, Family
 from queuewatch_schemas.metrics import metric as of_catalogue
@@ -38,7 +38,8 @@ CHOSEN = {
     "queue": "sales", "channel": "voice", "definition": "default", "reference": "gold", "window": "15m", "site": ".*",
     "group": ".*",
 }  # fmt: skip
-UNITS = {"short", "none", "s", "percentunit", "dateTimeAsLocal", "cps"}
+LABELS = {metric.full: metric.labels for metric in EXPOSED}
+UNITS = {"short", "none", "s", "percentunit", "dateTimeAsLocal", "cps", "Bps"}
 """Grafana's own names of units, those that its linter knows."""
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
@@ -123,8 +124,10 @@ def test_rates_take_grafanas_interval_and_counters_are_only_asked_for_their_rate
         assert set(ranges) <= {"$__rate_interval"}, question
         counters = re.findall(r"[\w:]+(?:_total|_bucket|_sum|_count):max\b", text)
         assert len(re.findall(r"\b(?:rate|increase)\((?:queue|partition):", text)) == len(counters), question
-        raw = re.findall(r"\bqueuewatch_\w+_(?:total|bucket)\b", re.sub(r"(?:queue|partition):[\w:]+", "", text))
-        assert not raw, question
+        raw = re.findall(
+            r"\b(queuewatch_\w+_total|queuewatch_\w+(?=_bucket))", re.sub(r"(?:queue|partition):[\w:]+", "", text)
+        )
+        assert not [name for name in raw if {"queue", "partition"} & set(LABELS[name])], question
 
 
 @each_board
@@ -222,6 +225,14 @@ def test_levels_of_several_queues_are_shown_within_one_definition() -> None:
             if metric.family is Family.LEVEL and "queue" in metric.labels:
                 one = {matcher.name for matcher in selector.matchers.matchers} & {"queue", "definition"}
                 assert one, question
+
+
+def test_a_definition_is_never_compared_with_itself() -> None:
+    """What is compared with is another definition of the same queue."""
+    series, label = asked_by(variables(MADE["comparison"])["reference"])
+    assert label == "definition"
+    asked = filled(series, {"queue": "sales", "definition": "gold"})
+    assert set(re.findall(r"\w+[!=]~`[^`]*`", asked)) == {"definition!~`gold`", "queue=~`sales`"}
 
 
 def test_a_definition_is_always_exactly_one() -> None:

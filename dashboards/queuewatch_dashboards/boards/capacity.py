@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from queuewatch_dashboards.boards.kit import BELOW_ZERO, FIGURE, QUEUE, Kit
 from queuewatch_dashboards.grafana import Board, Column, Panel, Query, Section, Unit, lines, note, table
-from queuewatch_dashboards.queries import WEEKS, Figure, Labels, by, chosen
+from queuewatch_dashboards.promql import Labels, by, chosen
+from queuewatch_dashboards.queries import WEEKS, Figure
 from queuewatch_dashboards.texts import fill
 
 BY_DEFINITION: Labels = {**FIGURE, "definition": chosen("definition")}
@@ -40,6 +41,7 @@ def _last(kit: Kit) -> Panel:
 
     return table(
         kit.texts["capacity.last"],
+        kit.data(offered),
         kit.queue_link(),
         kit.label("channel"),
         Column(

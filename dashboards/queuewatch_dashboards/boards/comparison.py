@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from queuewatch_dashboards.boards.kit import BELOW_ZERO, FIGURE, QUEUE, WINDOW, Kit
 from queuewatch_dashboards.grafana import Board, Panel, Query, Section, lines, note, stat, table
-from queuewatch_dashboards.queries import Labels, by, chosen
+from queuewatch_dashboards.promql import Labels, by, chosen, not_chosen
 
 FIRST = chosen("definition")
 SECOND = chosen("reference")
@@ -30,7 +30,7 @@ def comparison(kit: Kit) -> Board:
             kit.queue(),
             kit.channel(),
             kit.definition(where=QUEUE),
-            kit.definition("reference", where=QUEUE),
+            kit.definition("reference", where={**QUEUE, "definition": not_chosen("definition")}),
             kit.window(),
         ],
         "now-24h",
@@ -120,6 +120,7 @@ def _queues(kit: Kit) -> list[Panel]:
     return [
         table(
             text["comparison.queues"],
+            kit.data(by(keep, queries.counted(OF_ALL))),
             kit.queue_link(),
             kit.label("channel"),
             kit.value("met", by(keep, queries.met(OF_ALL))),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from queuewatch_dashboards.boards.kit import BELOW_ZERO, MUST_BE_ZERO, OF_LIMIT, PLAIN, WARN, Kit
 from queuewatch_dashboards.grafana import Board, Column, Panel, Query, Section, Step, stat, table
-from queuewatch_dashboards.queries import Labels, by, chosen
+from queuewatch_dashboards.promql import Labels, by, chosen
 
 PLACE: Labels = {"site": chosen("site"), "group": chosen("group")}
 CHANNEL: Labels = {"channel": chosen("channel")}

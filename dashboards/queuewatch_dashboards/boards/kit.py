@@ -7,7 +7,8 @@ from typing import Final
 
 from queuewatch_dashboards.configuration import Configuration
 from queuewatch_dashboards.grafana import Board, Column, Query, Section, Step, Unit, Variable, Word
-from queuewatch_dashboards.queries import Labels, Queries, chosen
+from queuewatch_dashboards.promql import Labels, chosen
+from queuewatch_dashboards.queries import Queries
 from queuewatch_dashboards.texts import Texts
 from queuewatch_schemas.config import Preset
 
@@ -72,6 +73,11 @@ class Kit:
         """Of `Queries.data_state`."""
         colors = {"3": GOOD, "2": PLAIN, "1": BAD, "0": BAD}
         return [Word(value, self.texts.word(f"data.{value}"), color) for value, color in colors.items()]
+
+    def data(self, rows: str) -> Column:
+        """A column that says for each row, which has a queue, whether its figures can be believed."""
+        state = f"({self.queries.data_state()}) * on (queue) group_right () ({rows} >= bool 0)"
+        return Column(self.texts.word("column.data"), state, unit="none", words=self.data_words())
 
     def words(self, kind: str, *, bad: str = BAD) -> Sequence[Word]:
         """Of 1 and 0: `kind` is a key of the texts (yes, open, up); 0 is shown in the colour `bad`."""

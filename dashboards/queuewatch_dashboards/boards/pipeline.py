@@ -17,7 +17,6 @@ from queuewatch_dashboards.grafana import (
     table,
 )
 
-PARTITION = ("partition",)
 STEP = "1m"
 """The step of what is drawn from counters: a busy minute is a point."""
 
@@ -34,6 +33,8 @@ def pipeline(kit: Kit) -> Board:
             Section(words("pipeline.row.bad"), _bad(kit)),
             Section(words("pipeline.row.workers"), _workers(kit)),
             Section(words("pipeline.row.scrape"), _scrapes(kit)),
+            Section(words("pipeline.row.connectors"), _connectors(kit)),
+            Section(words("pipeline.row.wallboards"), _wallboards(kit)),
         ],
         [],
         "now-3h",
@@ -226,4 +227,93 @@ def _scrapes(kit: Kit) -> list[Panel]:
             width=8,
             decimals=0,
         ),
+    ]
+
+
+def _connectors(kit: Kit) -> list[Panel]:
+    """What `queuewatch source` tells of itself."""
+    queries, text, line = kit.queries, kit.texts, kit.line
+    by_source, by_reason = ("source",), ("source", "reason")
+    saved = f"time() - {queries.figure('source_saved_timestamp_seconds')}"
+    return [
+        table(
+            text["pipeline.connectors"],
+            kit.label("source"),
+            Column(text.word("column.reads"), queries.figure("source_up"), unit="none", words=kit.words("yes")),
+            kit.value("delay", queries.figure("source_delay_seconds"), unit="s"),
+            kit.value("behind", queries.figure("source_position_behind")),
+            kit.value("open_calls", queries.figure("source_open_calls")),
+            kit.value("doubled", queries.figure("source_doubled_calls")),
+            kit.value("saved", saved, unit="s"),
+            width=12,
+            height=8,
+            unknown=kit.unknown,
+        ),
+        lines(
+            text["pipeline.translated"],
+            line(queries.rate("source_records_total", by_source), "pipeline.line.records_of"),
+            line(queries.rate("source_events_total", by_source), "pipeline.line.events_of"),
+            unit="cps",
+        ),
+        lines(
+            text["pipeline.untranslated"],
+            line(queries.increase("source_refused_records_total", by_reason), "pipeline.line.reason_of"),
+            unit="short",
+            width=8,
+            interval=STEP,
+        ),
+        lines(
+            text["pipeline.left_out"],
+            line(queries.increase("source_ignored_records_total", by_reason), "pipeline.line.reason_of"),
+            unit="short",
+            width=8,
+            interval=STEP,
+        ),
+        lines(
+            text["pipeline.source_reconnects"],
+            line(queries.increase("source_reconnects_total", by_source), "pipeline.line.source"),
+            unit="short",
+            width=8,
+            interval=STEP,
+        ),
+    ]
+
+
+def _wallboards(kit: Kit) -> list[Panel]:
+    """What `queuewatch wallboard` tells of itself."""
+    queries, text, line = kit.queries, kit.texts, kit.line
+
+    def gauges(key: str, *names: str) -> Panel:
+        shown = [line(queries.figure(f"wallboard_{name}"), f"pipeline.line.{name}") for name in names]
+        return lines(text[f"pipeline.{key}"], *shown, unit="short", width=8, decimals=0)
+
+    def rises(key: str, **counters: tuple[str, ...]) -> Panel:
+        shown = [
+            line(queries.increase(f"wallboard_{name}_total", keep), f"pipeline.line.{name}")
+            for name, keep in counters.items()
+        ]
+        return lines(text[f"pipeline.{key}"], *shown, unit="short", width=8, interval=STEP)
+
+    newest = line(queries.figure("wallboard_newest_record_age_seconds"), "pipeline.line.instance")
+    sent = [
+        line(queries.rate(f"wallboard_{each}_total", ()), f"pipeline.line.{each}") for each in ("boards", "messages")
+    ]
+    skipped = line(queries.rate("wallboard_skipped_messages_total", ()), "pipeline.line.skipped")
+    weight = line(queries.rate("wallboard_sent_bytes_total", ("instance",)), "pipeline.line.instance")
+    return [
+        states(
+            text["pipeline.wallboard_ready"],
+            line(queries.figure("wallboard_ready"), "pipeline.line.instance"),
+            words=kit.words("yes"),
+            width=8,
+            height=8,
+        ),
+        gauges("streams", "streams", "views"),
+        gauges("wallboard_queues", "queues", "stale_queues", "silent_partitions"),
+        lines(text["pipeline.wallboard_age"], newest, unit="s", width=8),
+        lines(text["pipeline.boards_sent"], *sent, skipped, unit="cps", width=8),
+        lines(text["pipeline.bytes_sent"], weight, unit="Bps", width=8),
+        rises("wallboard_records", records=("topic",)),
+        rises("wallboard_ignored", ignored_records=("topic", "reason"), reconnects=("topic",)),
+        rises("wallboard_refused", refused_requests=("status",)),
     ]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from queuewatch_dashboards.boards.kit import FIGURE, LEVEL, PLAIN, QUEUE, WINDOW, Kit
+from queuewatch_dashboards.boards.kit import BELOW_ZERO, FIGURE, LEVEL, PLAIN, QUEUE, WINDOW, Kit
 from queuewatch_dashboards.grafana import Board, Panel, Query, Section, heatmap, lines, stat, table
-from queuewatch_dashboards.queries import Labels, chosen
+from queuewatch_dashboards.promql import Labels, chosen
 
 BY_DEFINITION: Labels = {**FIGURE, "definition": chosen("definition")}
 QUARTER = "15m"
@@ -90,6 +90,7 @@ def _level(kit: Kit) -> list[Panel]:
             Query(queries.level_gap(LEVEL), text.word("column.gap")),
             unit="percentunit",
             decimals=1,
+            steps_of={text.word("column.gap"): BELOW_ZERO},
             unknown=kit.unknown,
         ),
         stat(
