@@ -67,8 +67,8 @@ generate: $(VENV)/.developed  ## Write the generated files anew.
 
 lock: $(BIN)/python  ## Resolve the pinned versions anew.
 	$(BIN)/python -m venv .cache/lock && .cache/lock/bin/python -m pip install --quiet pip-tools
-	.cache/lock/bin/pip-compile $(LOCKING) --extra demo -o requirements.lock pyproject.toml
-	.cache/lock/bin/pip-compile $(LOCKING) --extra demo --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	.cache/lock/bin/pip-compile $(LOCKING) --extra demo --extra sources -o requirements.lock pyproject.toml
+	.cache/lock/bin/pip-compile $(LOCKING) --extra demo --extra sources --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
 	.cache/lock/bin/pip-compile $(LOCKING) -o tests/bench/requirements-quix.lock tests/bench/requirements-quix.in
 	.cache/lock/bin/pip-compile $(LOCKING) -c requirements.lock -o tests/bench/requirements-bytewax.lock tests/bench/requirements-bytewax.in
 LOCKING := --quiet --allow-unsafe --generate-hashes --strip-extras --no-header --no-annotate \

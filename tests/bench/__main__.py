@@ -13,20 +13,23 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from bench import core_cost, failover, feed, live, memory, peers, scrape, start, throughput
+from bench import core_cost, failover, feed, live, memory, peers, rules, scrape, start, throughput, wallboard
 from bench.core_kind import core_is
 from bench.environments import NoEnvironment
 from bench.figures import SLACK, Figure, show, write
 from integration.worker_process import ROOT
 from queuewatch_streams.brokers import ApacheKafka, BrokerError, apache_kafka
 
-PARTS = ("worker", "peers", "live", "scrape", "start", "failover", "core", "memory")
+PARTS = ("worker", "peers", "live", "scrape", "start", "failover", "core", "rules", "wallboard", "memory")
+ASKED_FOR = ("soak",)
+"""Parts that run only where `--only` names them."""
 SHORT_PARTS = tuple(part for part in PARTS if part != "memory")
-SIZED = frozenset({"start", "live"})
+SIZED = frozenset({"start", "live", "rules", "wallboard"})
 """Parts whose bounds mean nothing for smaller inputs: other numbers of calls, probes too few for a 99th percentile."""
-WITH_BROKER = frozenset({"worker", "peers", "live", "start", "failover", "memory"})
+WITH_BROKER = frozenset({"worker", "peers", "live", "start", "failover", "wallboard", "memory", "soak"})
+LONG = frozenset({"memory", "soak"})
 MINUTES = 30.0
-"""How long memory has to stay flat; shorter runs of that part are not judged."""
+"""How long memory has to stay flat; shorter runs of those parts are not judged."""
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -59,11 +62,13 @@ def main(
 
     Parts: worker (beside a bare aiokafka loop and textbook Faust), peers (beside the same core under Quix Streams and
     Bytewax, each in an environment under .cache that is made when first needed), live (delay at 2,000 events a second),
-    scrape, start (cold start and memory), failover, core (cost of an event, with pictures), memory (half an hour).
+    scrape, start (cold start and memory), failover, core (cost of an event, with pictures), rules (one evaluation
+    over a thousand queues), wallboard (300 screens and a browser), memory (half an hour); and where --only names it, soak
+    (memory of the wallboard and its page, half an hour).
     """
     parts = [part.strip() for part in only.split(",")] if only else list(SHORT_PARTS if short else PARTS)
-    if unknown := [part for part in parts if part not in PARTS]:
-        raise click.UsageError(f"--only: there is no {', '.join(unknown)}; known are {', '.join(PARTS)}")
+    if unknown := [part for part in parts if part not in PARTS + ASKED_FOR]:
+        raise click.UsageError(f"--only: there is no {', '.join(unknown)}; known are {', '.join(PARTS + ASKED_FOR)}")
     results = results or ROOT / "bench-results"
     rounds = rounds or (1 if short else 3)
     events = events or (200_000 if short else 3_000_000)
@@ -76,6 +81,10 @@ def main(
     def of_part(part: str) -> list[Figure]:
         if part == "scrape":
             return scrape.measure(events=400_000, queues=1_000, times=5 if short else 15, console=console)
+        if part == "rules":
+            return rules.measure(
+                folder, queues=100 if short else 1_000, events=400_000, times=2 if short else 5, console=console
+            )
         if part == "core":
             return core_cost.measure(
                 events=100_000 if short else 200_000,
@@ -108,11 +117,13 @@ def main(
             "failover": lambda: failover.measure(
                 folder, kafka, events=30_000 if short else 200_000, times=1 if short else 3, console=console
             ),
+            "wallboard": lambda: wallboard.measure(folder, kafka, seconds=12 if short else 40, console=console),
+            "soak": lambda: wallboard.soak(folder, kafka, minutes=minutes, console=console),
             "memory": lambda: memory.measure(folder, kafka, minutes=minutes, plots=results, console=console),
         }
 
     def judged(part: str, figure: Figure) -> Figure:
-        if (part == "memory" and minutes < MINUTES) or (short and part in SIZED):
+        if (part in LONG and minutes < MINUTES) or (short and part in SIZED):
             return figure.unjudged()
         return figure.loosely_judged() if short else figure
 

@@ -1,0 +1,1 @@
+"""The wallboard: what people on the floor look up to."""
