@@ -13,11 +13,12 @@ SLICE: Final = 0.0015
 class Pace:
     """One piece of work on the event loop, done in slices; it begins with its first slice."""
 
-    __slots__ = ("_until", "spent")
+    __slots__ = ("_began", "_until", "spent")
 
     def __init__(self) -> None:
         self.spent = 0.0
-        """Seconds that the slices took which are over."""
+        """Seconds of processor time that the slices took which are over: what others take of the machine is not ours."""
+        self._began = time.thread_time()
         self._until = time.perf_counter() + SLICE
 
     def over(self) -> bool:
@@ -28,11 +29,12 @@ class Pace:
         """End the slice, let the others have their turn, and begin the next one."""
         self.end()
         await asyncio.sleep(0)
+        self._began = time.thread_time()
         self._until = time.perf_counter() + SLICE
 
     def so_far(self) -> float:
-        """Seconds that the slices took, the one under way included."""
-        return self.spent + time.perf_counter() - (self._until - SLICE)
+        """Seconds of processor time that the slices took, the one under way included."""
+        return self.spent + time.thread_time() - self._began
 
     def end(self) -> None:
         """End the last slice, for `spent` to be whole."""

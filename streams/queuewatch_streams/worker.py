@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 
 SNAPSHOT_EVERY: Final = 0.1
 """Seconds between two looks for changed queues: a queue's snapshot goes out at most ten times a second."""
-SNAPSHOT_SHARE: Final = 0.2
+SNAPSHOT_SHARE: Final = 0.4
 """The share of the worker's time that snapshots may take."""
 BACKLOG_SHARE: Final = 0.05
 """The same while a backlog is worked off: nobody watches the past go by."""
