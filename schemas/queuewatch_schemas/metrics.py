@@ -684,7 +684,7 @@ SOURCE_METRICS: Final[tuple[Metric, ...]] = (
             Unit.CALLS,
             _SOURCE,
             _NO_VALUES,
-            "Calls of the last ten minutes that another source has told of too, so that they count twice; absent before a look.",
+            "Calls of the last ten minutes that another source told of too, so that they count twice; absent before a look.",
         ),
         (
             "source_saved_timestamp_seconds",

@@ -159,31 +159,8 @@ class Http(_Listening):
     """After so long without a request nobody knows whether senders live: the heartbeats say `unknown`."""
 
 
-class TwilioTaskRouter(_Listening):
-    """Twilio's TaskRouter: its webhook or Event Streams, and its list of events for what they missed."""
-
-    kind: Literal["twilio-taskrouter"]
-    public_url: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
-    """The address that Twilio calls, as it is set there, without a query: the signature is over it."""
-    auth_token_file: FilePath
-    """A file with the account's auth token, which webhooks are signed with."""
-    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-f]{32}$")]
-    """The account."""
-    workspace_sid: Annotated[str, Field(pattern=r"^WS[0-9a-f]{32}$")]
-    """The TaskRouter workspace; events of others are left out."""
-    api_key_sid: Annotated[str, Field(pattern=r"^SK[0-9a-f]{32}$")] | None = None
-    """A restricted API key that may read the workspace; left out: the auth token is used for that too."""
-    api_key_secret_file: FilePath | None = None
-    """A file with that key's secret."""
-    api_url: Annotated[str, Field(max_length=200, pattern=r"^https?://[^\s/?#@]+$")] = "https://taskrouter.twilio.com"
-    """Where the REST interface is; another one for a region, or a proxy."""
-    reconcile_seconds: Annotated[float, Field(ge=1, le=3600)] = 60
-    """How often the list of events is read for what did not arrive."""
-
-
 Source = Annotated[
-    AsteriskQueueLog | AsteriskQueueLogTable | AsteriskAmi | Freeswitch | Http | TwilioTaskRouter,
-    Field(discriminator="kind"),
+    AsteriskQueueLog | AsteriskQueueLogTable | AsteriskAmi | Freeswitch | Http, Field(discriminator="kind")
 ]
 """Any source; a new kind of one is a class above and a word here."""
 KINDS: Final[Mapping[str, type[SourceSettings]]] = {

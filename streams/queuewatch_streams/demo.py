@@ -456,7 +456,8 @@ def _simulation(names: Sequence[str], queues: int, seed: int) -> list[str]:
     rate = min(CALLS_PER_HOUR, ALL_CALLS_PER_HOUR / queues)
     return [
         *("--queues", str(queues), "--seed", str(seed), "--calls-per-hour", f"{rate:g}", "--tz", "UTC"),
-        *("--flat", "--dirty", "--malformed", "0.002", "--heartbeats", "--snapshots", "--real-time", "--kafka"),
+        *("--flat", "--dirty", "--malformed", "0.002", "--heartbeats", "--snapshots", "--agent-states"),
+        *("--real-time", "--kafka"),
         *(
             part
             for queue, begin in _incidents(names)

@@ -1,0 +1,305 @@
+"""One running source: what a reader brings is translated, written, and only then its position saved.
+
+The order is always the same: records into the translator, its events to the brokers, their acknowledgement awaited, then
+position and memory saved together.  A crash at any point repeats some events, which changes nothing, and loses none.  Where
+Kafka fails everything starts again from what is saved, as after a crash; where only the vendor's system is lost, the reader
+is called again and the translator goes on as it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Generic, TypeVar
+
+from aiokafka.errors import KafkaError
+
+from queuewatch_schemas.config import Configuration
+from queuewatch_schemas.source_settings import SourceSettings
+from queuewatch_streams.kafka import KafkaTrouble
+from queuewatch_streams.sources.compose import Composer
+from queuewatch_streams.sources.doubles import doubled
+from queuewatch_streams.sources.serving import Figures
+from queuewatch_streams.sources.shape import Begin, Kind, Lost, Out, Reader, Translator
+from queuewatch_streams.sources.state import Saved, StateFile
+from queuewatch_streams.sources.writer import Writer
+
+__all__ = ["Station"]
+
+log = logging.getLogger(__name__)
+
+DOUBLES_SECONDS: Final = 600.0
+"""So often it is looked whether another source tells of the same calls, among those since the last look."""
+SAVE_SECONDS: Final = 1.0
+"""While records come without end, the position is saved so often."""
+PATIENCE: Final = 10.0
+"""Seconds without an answer from the brokers after which that is told."""
+_LONGEST_PAUSE: Final = 60.0
+_LAST_WORDS: Final = 10.0
+"""Seconds for the brokers to acknowledge what was sent when the source ends."""
+_TOLD: Final = 20
+"""Refusals of one reason that are told one by one; of those after them every thousandth is."""
+R = TypeVar("R")
+
+
+class Station(Generic[R]):
+    """What a reader works with.
+
+    :param begin: where to begin while there is no position.
+    :param start_at: for "business-day" when that began, microseconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        settings: SourceSettings,
+        configuration: Configuration,
+        kind: Kind,
+        reader: Reader[R],
+        state: StateFile,
+        figures: Figures,
+        *,
+        begin: Begin = "business-day",
+        start_at: int = 0,
+    ) -> None:
+        self.begin = begin
+        self.start_at = start_at
+        self.position: Any = None
+        """Where to read on, as the reader gave it with its last records; None: begin as `begin` says."""
+        self._name = name
+        self._settings = settings
+        self._configuration = configuration
+        self._kind = kind
+        self._reader = reader
+        self._state = state
+        self._figures = figures
+        self._composer = Composer(name, settings)
+        self._translator: Translator[R]
+        self._writer = Writer(configuration)
+        self._out = Out()
+        self._whole = True
+        """Whether position and memory belong together: not while records are being taken."""
+        self._unsaved = False
+        self._saved_at = 0.0
+        self._told: dict[str, int] = {}
+        self._good_until = 0.0
+        self._down: str | None = None
+        self._ill: str | None = "it has only begun"
+        self._pause = _Pause()
+
+    # ------------------------------------------------------------------------------------------------- for the reader
+
+    async def take(
+        self, records: Iterable[R], position: Any, where: Callable[[int], str] = lambda number: f"record {number}"
+    ) -> None:
+        """Translate records and send their events; waits while the brokers are slower.
+
+        :param position: where to read on once these are taken, as JSON can hold it.
+        :param where: tells people which record was the n-th of these, from 0.
+        :raises KafkaTrouble: the brokers did not take events; let it pass.
+        """
+        translate, out, number = self._translator.translate, self._out, -1
+        self._whole = False
+        for number, record in enumerate(records):
+            translate(record, out)
+            if out.refused:
+                self._tell(out, where(number))
+        self._figures.count("source_records_total", number + 1)
+        await self._send()
+        self.position = position
+        self._whole = self._unsaved = True
+        self._figures.show("source_open_calls", self._translator.open_calls)
+        if self._translator.newest:
+            self._figures.show("source_delay_seconds", max(0.0, time.time() - self._translator.newest / 1e6))
+        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
+            await self.settle()
+
+    async def advance(self, at: int) -> None:
+        """Tell the translator that nothing older than `at` will come any more, microseconds since the epoch."""
+        self._whole = False
+        self._translator.advance(at, self._out)
+        self._unsaved = self._unsaved or bool(self._out.messages)
+        await self._send()
+        self._whole = True
+
+    async def settle(self) -> None:
+        """Wait until everything taken is acknowledged, and save where we are.
+
+        A reader awaits it when all is taken, and before it tells its vendor that records were received.
+
+        :raises KafkaTrouble: the brokers did not take events; let it pass.
+        """
+        await self._writer.settled()
+        if self._unsaved:
+            saved = Saved(self.position, self._translator.memory())
+            await asyncio.to_thread(self._state.save, saved)
+            self._unsaved = False
+            self._figures.show("source_saved_timestamp_seconds", time.time())
+        self._saved_at = time.monotonic()
+
+    def looked(self, good_for: float | None = None) -> None:
+        """There was a real look at the system (an answer, a row, a new line): it is up.
+
+        :param good_for: seconds for which this look speaks; left out: two heartbeats.
+        """
+        self._good_until = time.monotonic() + (2 * self._settings.heartbeat_seconds if good_for is None else good_for)
+        self._down = None
+        self._pause.over()
+
+    def behind(self, records: float | None) -> None:
+        """Tell how much there is that is not taken yet; None: nobody knows."""
+        self._figures.show("source_position_behind", records)
+
+    def leave_out(self, reason: str, number: int = 1) -> None:
+        """Count records that the reader itself leaves out, by a reason of the catalogue."""
+        self._figures.count("source_ignored_records_total", number, reason)
+
+    def trouble(self, reason: str, detail: str) -> None:
+        """Tell of something that cannot be read, as if it were a record, by a reason of the catalogue."""
+        self._out.refuse(reason, detail)
+        self._tell(self._out, "reader")
+
+    # -------------------------------------------------------------------------------------------------------- running
+
+    @property
+    def ill(self) -> str | None:
+        """What keeps events from flowing, in words; None when nothing does."""
+        return self._ill or self._kept_waiting or self._down
+
+    @property
+    def _kept_waiting(self) -> str | None:
+        waiting = self._writer.waiting
+        if waiting < PATIENCE:
+            return None
+        return f"Kafka at {self._configuration.kafka.brokers} has acknowledged nothing for {waiting:.0f} s"
+
+    async def run(self) -> None:
+        """Run until cancelled; what was taken by then is acknowledged and saved, if that is possible at all."""
+        while True:
+            try:
+                await self._session()
+            except KafkaTrouble as why:
+                self._ill = str(why)
+                wait = self._pause.next()
+                log.warning("%s: %s; trying again in %.0f s", self._name, why, wait)
+                self._figures.count("source_reconnects_total")
+                await asyncio.sleep(wait)
+
+    async def _session(self) -> None:
+        """From what is saved until Kafka fails."""
+        saved = self._state.load()
+        self.position = None if saved is None else saved.position
+        self._translator = self._kind.translator(
+            self._composer, None if saved is None else saved.memory, self._settings
+        )
+        self._out, self._whole, self._unsaved = Out(), True, False
+        self._writer = Writer(self._configuration)
+        try:
+            await self._writer.start()
+            self._ill = None
+            work = {
+                asyncio.ensure_future(each) for each in (self._follow(), self._beat(), self._watch(), self._compare())
+            }
+            try:
+                done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    task.result()
+            finally:
+                for task in work:
+                    task.cancel()
+                await asyncio.gather(*work, return_exceptions=True)
+                if self._whole and self._unsaved:
+                    with suppress(KafkaTrouble, TimeoutError):
+                        await asyncio.wait_for(self.settle(), _LAST_WORDS)
+        finally:
+            await self._writer.stop()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                await self._reader.run(self)
+                why = "the connection ended"
+            except Lost as lost:
+                why = str(lost)
+            self._down, self._good_until = why, 0.0
+            self._figures.show("source_up", 0)
+            self._figures.count("source_reconnects_total")
+            wait = self._pause.next()
+            log.warning("%s: %s; trying again in %.0f s", self._name, why, wait)
+            await asyncio.sleep(wait)
+
+    async def _beat(self) -> None:
+        interval, out = self._settings.heartbeat_seconds, Out()
+        while True:
+            upstream = "down" if self._down else "ok" if time.monotonic() < self._good_until else "unknown"
+            self._figures.show("source_up", {"down": 0, "ok": 1}.get(upstream))
+            self._composer.heartbeat(out, time.time_ns() // 1000, interval, upstream)
+            await self._writer.put(out.messages, everywhere=True)
+            out.messages.clear()
+            await asyncio.sleep(interval)
+
+    async def _compare(self) -> None:
+        """Look now and then whether another source tells of the same calls."""
+        while True:
+            await asyncio.sleep(DOUBLES_SECONDS)
+            since = datetime.now(UTC) - timedelta(seconds=DOUBLES_SECONDS)
+            with suppress(KafkaTrouble, KafkaError, TimeoutError):  # the writer tells of the brokers
+                found = await doubled(self._configuration, self._name, since)
+                self._figures.show("source_doubled_calls", sum(found.values()))
+                for other, number in found.items():
+                    log.error(
+                        "%s: the source %s tells of the same calls (%d of the last %.0f minutes), so they are counted twice; "
+                        "end one of the two",
+                        self._name, other, number, DOUBLES_SECONDS / 60,
+                    )  # fmt: skip
+
+    async def _watch(self) -> None:
+        """Tell once when the brokers keep us waiting, and once when they no longer do."""
+        told = False
+        while True:
+            await asyncio.sleep(PATIENCE / 5)
+            why = self._kept_waiting
+            if why is not None and not told:
+                log.warning("%s: %s; waiting", self._name, why)
+            elif why is None and told:
+                log.warning("%s: Kafka acknowledges again", self._name)
+            told = why is not None
+
+    async def _send(self) -> None:
+        out = self._out
+        messages, out.messages = out.messages, []
+        for reason, number in out.ignored.items():
+            self._figures.count("source_ignored_records_total", number, reason)
+        out.ignored.clear()
+        if messages:
+            await self._writer.put(messages)
+            self._figures.count("source_events_total", len(messages))
+
+    def _tell(self, out: Out, where: str) -> None:
+        for refusal in out.refused:
+            self._figures.count("source_refused_records_total", 1, refusal.reason)
+            told = self._told[refusal.reason] = self._told.get(refusal.reason, 0) + 1
+            if told <= _TOLD or told % 1000 == 0:
+                log.warning("%s: %s: %s: %s", self._name, where, refusal.reason, refusal.detail)
+        out.refused.clear()
+
+
+class _Pause:
+    """How long to wait before the next try: longer each time, never the same for all, short again after a success."""
+
+    def __init__(self) -> None:
+        self._tries = 0
+
+    def next(self) -> float:
+        """Seconds until the next try."""
+        self._tries += 1
+        return min(_LONGEST_PAUSE, 2.0 ** min(self._tries - 1, 10)) * random.uniform(0.5, 1.0)
+
+    def over(self) -> None:
+        """It worked."""
+        self._tries = 0
