@@ -224,7 +224,7 @@ class QueueSnapshot(_Record):
     time: AwareDatetime
     """The instant, by the wall clock, of these figures."""
     log_time: AwareDatetime | None
-    """How far the partition's log was read, by its own time; far behind `time` the figures are old; null before a first record."""
+    """How far the partition's log was read, by its own time; far behind `time` figures are old; null before a first record."""
     last_event_time: AwareDatetime | None = None
     """The newest event of this queue; null without any."""
     name: str
