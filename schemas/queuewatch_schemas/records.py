@@ -271,7 +271,7 @@ class PartitionNews(_Record):
     offset: Offset
     """Folded up to there; 0 while the records of before are being read."""
     queues: Count
-    """Queues of the partition that are shown."""
+    """Queues of the partition to which something happened; those of the configuration are shown before, too."""
     ready: bool
     """Whether the partition is caught up and its snapshots are true; false while it recovers or is being let go."""
     time: AwareDatetime

@@ -92,8 +92,11 @@ def test_every_rule_is_evaluated_and_records_something(running: Live) -> None:
 
 
 def test_what_alerts_watch_is_there(running: Live) -> None:
-    """The figure that each alert compares: an alert on a series that does not exist would be silent for ever."""
-    figures = {each.name: each.figure for each in alerts(CONFIGURATION)}
+    """The figure that each alert compares: an alert on a series that does not exist would be silent for ever.
+
+    But for what connectors tell of, since none runs here.
+    """
+    figures = {each.name: each.figure for each in alerts(CONFIGURATION) if each.name != "QueuewatchCallsToldTwice"}
 
     def missing() -> list[str]:
         return [name for name, figure in figures.items() if not running.query(figure)]

@@ -288,7 +288,7 @@ def test_snapshots_show_what_the_metrics_show(day: Day) -> None:
     def all_told(records: list[Any]) -> bool:
         told = {record.key: record.value for record in records}
         last = [told.get(b"\0%d" % number) for number in range(PARTITIONS)]
-        return all(each and PartitionNews.from_bytes(each).ready for each in last) and len(told) >= PARTITIONS + 4
+        return all(each and PartitionNews.from_bytes(each).ready for each in last) and len(told) >= PARTITIONS + 5
 
     for record in day.site.until_read("queues", "news of every partition", all_told):
         number = partition_of_key(record.key)
@@ -303,7 +303,10 @@ def test_snapshots_show_what_the_metrics_show(day: Day) -> None:
             newest[told.queue] = told
     assert set(news) == set(range(PARTITIONS))
     assert all(each.ready and each.partitions == PARTITIONS for each in news.values())
-    assert sum(each.queues for each in news.values()) == len(newest)
+    assert sum(each.queues for each in news.values()) == sum(
+        each.last_event_time is not None for each in newest.values()
+    )
+    assert newest.keys() == day.scrape.queues
     for title, row in day.replayed.items():
         queue, channel = split(title)
         if channel == "callback":
