@@ -1,9 +1,10 @@
-"""Decides whose snapshot is due though no event changed it.
+"""Decides when a queue's snapshot is due.
 
-While callers wait a queue is told of once a second, since their waits grow.  Where nobody waits figures change by time alone
-at full ten seconds only, when something leaves a rolling window or the history, or an interval ends: it is told of within a
-second of that.  Every queue is told of once in ten seconds, changed or not, and at once when one of its sources falls silent
-or is heard again.  Time is handed in: the wall clock, in microseconds.
+A queue that an event changed is told of at once, and then at most ten times a second.  While callers wait it is told of once
+a second, since their waits grow.  Where nobody waits figures change by time alone at full ten seconds only, when something
+leaves a rolling window or the history, or an interval ends: it is told of within a second of that.  Every queue is told of
+once in ten seconds, changed or not, and at once when one of its sources falls silent or is heard again.  Time is handed in:
+the wall clock, in microseconds.
 """
 
 from __future__ import annotations
@@ -21,15 +22,20 @@ __all__ = ["Cadence"]
 
 EVERYTHING_EVERY: Final = 10 * SECOND
 """A queue is told of so often at least."""
+CHANGES_EVERY: Final = SECOND // 10
+"""And so often at most."""
 
 
 class _Told:
-    """One partition: by queue when it is due again, and the time of its entry in the heap; and which sources were alive."""
+    """One partition: by queue when it was told of, when it is due again, and the time of its entry in the heap; and which
+    sources were alive.
+    """
 
-    __slots__ = ("alive", "due", "entered", "partition")
+    __slots__ = ("alive", "at", "due", "entered", "partition")
 
     def __init__(self, partition: Partition) -> None:
         self.partition = partition
+        self.at: dict[str, int] = {}
         self.due: dict[str, int] = {}
         self.entered: dict[str, int] = {}
         self.alive: dict[str, bool | None] = {}
@@ -81,15 +87,23 @@ class Cadence:
             heapreplace(heap, (due, number, name))
         return None
 
+    def was_just_told(self, partition: Partition, name: str, now: int) -> bool:
+        """Whether the queue was told of so lately that a change of it has to wait."""
+        known = self._told.get(partition.number)
+        at = None if known is None or known.partition is not partition else known.at.get(name)
+        return at is not None and 0 <= now - at < CHANGES_EVERY
+
     def was_told(self, partition: Partition, name: str, queue: Queue | None, now: int) -> None:
         """The queue's figures of `now` went out; or (None), that it is gone."""
         known = self._told.get(partition.number)
         if known is None or known.partition is not partition:
             return
         if queue is None:
-            known.due.pop(name, None)
-            known.entered.pop(name, None)
-        elif partition.clock is Clock.EVENTS:  # its time stands still but for events
+            for kept in (known.at, known.due, known.entered):
+                kept.pop(name, None)
+            return
+        known.at[name] = now
+        if partition.clock is Clock.EVENTS:  # its time stands still but for events
             self._enter(known, name, now + EVERYTHING_EVERY)
         else:
             self._enter(known, name, min(now + EVERYTHING_EVERY, moves_at(queue, now)))

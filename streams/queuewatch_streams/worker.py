@@ -50,8 +50,8 @@ __all__ = ["Worker", "run"]
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_EVERY: Final = 0.1
-"""Seconds between two looks for changed queues: a queue's snapshot goes out at most ten times a second."""
+SNAPSHOT_EVERY: Final = 0.02
+"""Seconds between two looks for changed queues."""
 SNAPSHOT_SHARE: Final = 0.4
 """The share of the worker's time that snapshots may take."""
 BACKLOG_SHARE: Final = 0.05
@@ -254,7 +254,9 @@ class Worker(Service):
         await self._guarded(repeat)
 
     async def _publish_changed(self, partition: Partition, pace: Pace) -> None:
-        changed, partition.changed = partition.changed, set()
+        now = _now()
+        changed = {name for name in partition.changed if not self._cadence.was_just_told(partition, name, now)}
+        partition.changed -= changed
         while changed:
             name = changed.pop()
             if not await self._publish(partition, name, pace):

@@ -209,3 +209,17 @@ def test_a_queue_of_the_configuration_is_told_of_before_anything_happens_in_it()
             cadence.was_told(made, "claims", exporter.queue(made, "claims"), START + at * SECOND)
     made.fold([record(0, call("queued", START + 25 * SECOND, "c-1", "claims"))])
     assert exporter.queue(made, "claims") is made.queues["claims"]
+
+
+def test_a_changed_queue_is_told_of_at_once_and_then_ten_times_a_second() -> None:
+    """A clock that went back holds nothing up."""
+    cadence, made = begun(), shown(call("queued", START))
+    assert not cadence.was_just_told(made, "sales", START)
+    cadence.look([made], START)
+    serve(cadence, made, "sales", START)
+    assert [cadence.was_just_told(made, "sales", START + tenths * SECOND // 20) for tenths in range(4)] == [
+        *(True, True),
+        *(False, False),
+    ]
+    assert not cadence.was_just_told(made, "sales", START - 1)
+    assert not cadence.was_just_told(shown(call("queued", START)), "sales", START), "another owner's partition"
