@@ -252,14 +252,13 @@ class Service:
         )
 
     def unready(self) -> str | None:
-        """Why there is nothing true to show yet; None when there is."""
+        """Why there is nothing true to show yet; None when there is.  Anybody may ask, so it names nothing; the log does."""
         if self._has_shown and self.queues.caught_up:
             return None
-        topic = self.configuration.topics.queues
         if self.queues.trouble is not None:
-            return f"{topic}: {self.queues.trouble}"
+            return "snapshots cannot be read now; the log says why"
         if not self.queues.caught_up:
-            return f"{topic} is being read"
+            return "snapshots are being read"
         return "workers are being waited for"
 
     # ------------------------------------------------------------------------------------------------------- answering

@@ -100,8 +100,12 @@ def test_of_the_agents_topic_only_their_states_are_taken() -> None:
 # ------------------------------------------------------------------------------------------------------- a real broker
 
 
-async def test_it_waits_for_its_topic_and_says_so(broker: Broker, unique: str) -> None:  # noqa: F811
-    """Then it reads what comes, without being started again."""
+async def test_it_waits_for_its_topic_and_says_so(
+    broker: Broker,  # noqa: F811
+    unique: str,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Why, in the log, since anybody may ask; then it reads what comes, without being started again."""
     async with Wall(broker, unique) as wall:
         await wall.start()
 
@@ -109,7 +113,8 @@ async def test_it_waits_for_its_topic_and_says_so(broker: Broker, unique: str) -
             response, body = await wall.get("/readyz")
             assert response.status == 503
             found: str = orjson.loads(body)["reason"]
-            return found if "there is no such topic" in found else None
+            assert unique not in found
+            return found if "cannot be read" in found and "there is no such topic" in caplog.text else None
 
         await until("to say that the topic is missing", reason)
         response, body = await wall.get("/api/v1/queues")
