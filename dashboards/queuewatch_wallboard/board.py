@@ -16,7 +16,7 @@ import orjson
 
 from queuewatch_schemas.config import Window
 from queuewatch_schemas.records import ChannelFigures, History, Level, QueueSnapshot, WindowFigures
-from queuewatch_schemas.wallboard import Agents, SilentPartition, Stale
+from queuewatch_schemas.wallboard import Agents, Stale
 from queuewatch_wallboard.access import View
 from queuewatch_wallboard.known import HeldSnapshot, Instant, Known
 from queuewatch_wallboard.states import Patience, Standing, judge, settle, worst
@@ -87,7 +87,6 @@ class Rows:
         self._arrangement = arrangement
         self._standings: dict[str, Standing] = {}
         self._fixed: dict[str, tuple[QueueSnapshot, bytes]] = {}
-        self._silent: dict[int, SilentPartition] = {}
 
     def at(self, known: Known, agents: Mapping[str, Agents], now: Instant) -> dict[str, Row]:
         """The row of each known queue, by queue.  `agents`: by queue, where known."""

@@ -200,7 +200,3 @@ class Known:
             and record.offset > news.record.offset
             and news.record.time - record.time > _AHEAD
         )
-
-    def newest_time(self) -> datetime | None:
-        """The time of the newest snapshot; None without any."""
-        return max((each.record.time for each in self.snapshots.values()), default=None)

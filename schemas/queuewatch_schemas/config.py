@@ -643,12 +643,3 @@ class Configuration(_Settings):
 
 
 _NOTHING_SET: Final = QueueSettings()
-
-
-def changed_definitions(old: Configuration, new: Configuration) -> list[str]:
-    """The names, sorted, under which both configurations hold a definition, of different content: a reload refuses it.
-
-    What the preset has as its own and what is written out are the same content.
-    """
-    both = old.definitions.keys() & new.definitions.keys()
-    return sorted(name for name in both if old.definitions[name].resolved() != new.definitions[name].resolved())

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import urlopen
@@ -174,18 +174,21 @@ class Answer(NamedTuple):
     text: str
 
 
-class WorkerProcess:
-    """`queuewatch worker` as a process of its own."""
+class Running:
+    """A long-running command of queuewatch as a process of its own, which serves on a port of its own.
 
-    def __init__(self, toml: Path, folder: Path, *arguments: str, port: int | None = None) -> None:
+    :param what: the command's name, for its log and for errors.
+    :param arguments: its arguments, but for those that name the port.
+    """
+
+    def __init__(self, what: str, folder: Path, *arguments: str, port_option: str, port: int | None = None) -> None:
         self.port = free_port() if port is None else port
-        self.log = folder / f"worker-{self.port}.log"
-        self._command = command(
-            "worker", "--config", str(toml), "--metrics-port", str(self.port), *arguments
-        )  # fmt: skip
+        self.log = folder / f"{what}-{self.port}.log"
+        self._what = what
+        self._command = command(what, *arguments, port_option, str(self.port))
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> WorkerProcess:
+    def start(self) -> Self:
         """Start it; its words go to `log`."""
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -196,12 +199,30 @@ class WorkerProcess:
     @property
     def process(self) -> subprocess.Popen[bytes]:
         """The process, once started."""
-        assert self._process is not None, "the worker was not started"
+        assert self._process is not None, f"the {self._what} was not started"
         return self._process
 
     def said(self) -> str:
         """Its log."""
         return self.log.read_text(errors="replace")
+
+    def stop(self) -> int:
+        """End it as an operator would; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        """End it without a last word."""
+        self.process.kill()
+        self.process.wait(30)
+
+
+class WorkerProcess(Running):
+    """`queuewatch worker`."""
+
+    def __init__(self, toml: Path, folder: Path, *arguments: str, port: int | None = None) -> None:
+        super().__init__("worker", folder, "--config", str(toml), *arguments, port_option="--metrics-port", port=port)
 
     def ask(self, path: str) -> Answer | None:
         """Its answer over HTTP; None while nobody listens.  Fails where the process has ended."""
@@ -259,17 +280,6 @@ class WorkerProcess:
             return until(what, find)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.said()[-4000:]}") from None
-
-    def stop(self) -> int:
-        """End it as an operator would; its exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-    def kill(self) -> None:
-        """End it without a last word."""
-        self.process.kill()
-        self.process.wait(30)
 
 
 def read_of(scrape: Scrape) -> float:

@@ -22,7 +22,6 @@ from queuewatch_schemas.config import (
     KafkaSettings,
     Preset,
     QueueSettings,
-    changed_definitions,
     minutes_of,
 )
 from queuewatch_schemas.configuration_file import (
@@ -166,16 +165,6 @@ def test_a_definition_named_default_is_always_there() -> None:
     assert Configuration.model_validate({"definitions": {"gold": {}}}).definitions.keys() == {"default", "gold"}
     own = Configuration.model_validate({"definitions": {"default": {"threshold_seconds": 30}}})
     assert own.definitions["default"].threshold_seconds == 30
-
-
-def test_a_definition_that_changes_under_its_name_is_named() -> None:
-    """New and removed names are no change; writing out what the preset has anyway is none either."""
-    old = Configuration.model_validate({"definitions": {"a": {"threshold_seconds": 10}, "b": {}, "c": {}}})
-    new = Configuration.model_validate(
-        {"definitions": {"a": {"threshold_seconds": 11}, "b": {"diverts": "after-threshold"}, "d": {"target": 0.5}}}
-    )
-    assert changed_definitions(old, new) == ["a"]
-    assert changed_definitions(old, old) == []
 
 
 def test_the_thresholds_in_use_are_those_of_definitions_that_some_queue_has() -> None:

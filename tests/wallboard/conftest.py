@@ -1,39 +1,33 @@
-"""Decides where the browser of the page's tests is found, and how a test opens the page.
-
-Where Chromium is not installed the tests are skipped and say what to install; with QUEUEWATCH_REQUIRE_ALL=1 a missing one is a
-failure.
-"""
+"""How a test opens the page, served by a stand-in or by the real service."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, ConsoleMessage, Error, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Error, Page
 
+from wallboard import live
+from wallboard.live import Screen
 from wallboard.support.stand_in import StandIn
 
 OpenWall = Callable[..., Page]
 
 
 @pytest.fixture(scope="module")
-def page_browser() -> Iterator[Browser]:
+def browser() -> Iterator[Browser]:
     """Debian's Chromium, without a window."""
-    found = shutil.which("chromium")
-    if found is None:
-        missing = (
-            "chromium is not installed; on Debian: apt-get install --no-install-recommends chromium fonts-noto-cjk"
-        )
-        if os.environ.get("QUEUEWATCH_REQUIRE_ALL") == "1":
-            pytest.fail(f"QUEUEWATCH_REQUIRE_ALL=1 and a part is missing: {missing}", pytrace=False)
-        pytest.skip(missing)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with live.browser() as started:
+        yield started
+
+
+@pytest.fixture
+def screen(browser: Browser) -> Iterator[Screen]:
+    """A fresh browser's page of the real service."""
+    context = browser.new_context()
+    yield Screen(context)
+    context.close()
 
 
 @pytest.fixture
@@ -45,7 +39,7 @@ def stand_in() -> Iterator[StandIn]:
 
 
 @pytest.fixture
-def open_wall(page_browser: Browser, stand_in: StandIn) -> Iterator[OpenWall]:
+def open_wall(browser: Browser, stand_in: StandIn) -> Iterator[OpenWall]:
     """Opens the page at an address behind the service's own; whatever goes wrong in its scripts fails the test."""
     faults: list[str] = []
     contexts = []
@@ -60,7 +54,7 @@ def open_wall(page_browser: Browser, stand_in: StandIn) -> Iterator[OpenWall]:
     def opened(
         address: str = "", *, width: int = 1920, height: int = 1080, clock: bool = False, **context: Any
     ) -> Page:
-        made = page_browser.new_context(viewport={"width": width, "height": height}, **context)
+        made = browser.new_context(viewport={"width": width, "height": height}, **context)
         contexts.append(made)
         page = made.new_page()
         page.on("console", told)

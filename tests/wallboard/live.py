@@ -11,7 +11,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import threading
 import time
@@ -30,8 +29,8 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from integration.worker_process import Site, WorkerProcess, command, environment, until
-from queuewatch_streams.brokers import Broker, free_port
+from integration.worker_process import Running, Site, WorkerProcess, command, environment, until
+from queuewatch_streams.brokers import Broker
 from support.events import call, heartbeat
 
 T = TypeVar("T")
@@ -148,37 +147,16 @@ class Reply:
         return json.loads(self.body)
 
 
-class WallboardProcess:
-    """`queuewatch wallboard` as a process of its own."""
+class WallboardProcess(Running):
+    """`queuewatch wallboard`."""
 
     def __init__(self, toml: Path, folder: Path, port: int | None = None) -> None:
-        self.port = free_port() if port is None else port
-        self.log = folder / f"wallboard-{self.port}.log"
-        self._command = command("wallboard", "--config", str(toml), "--wallboard-port", str(self.port))
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__("wallboard", folder, "--config", str(toml), port_option="--wallboard-port", port=port)
 
     @property
     def address(self) -> str:
         """Where it serves."""
         return f"http://127.0.0.1:{self.port}"
-
-    @property
-    def process(self) -> subprocess.Popen[bytes]:
-        """The process, once started."""
-        assert self._process is not None, "the wallboard was not started"
-        return self._process
-
-    def start(self) -> WallboardProcess:
-        """Start it; its words go to `log`."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=environment(), cwd=self.log.parent, stdout=log, stderr=log
-            )
-        return self
-
-    def said(self) -> str:
-        """Its log."""
-        return self.log.read_text(errors="replace")
 
     def ask(self, path: str, headers: Mapping[str, str] = MappingProxyType({}), *, data: bytes | None = None) -> Reply:
         """What it answers; a body makes it a POST.  Fails where nobody listens."""
@@ -206,17 +184,6 @@ class WallboardProcess:
 
         until("the wallboard to be ready", ready)
         return self
-
-    def stop(self) -> int:
-        """End it as an operator would; its exit status."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
-    def kill(self) -> None:
-        """End it without a last word."""
-        self.process.kill()
-        self.process.wait(30)
 
 
 @dataclass

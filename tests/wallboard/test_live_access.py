@@ -51,20 +51,6 @@ def floor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Floor]:
         broker.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with live.browser() as started_browser:
-        yield started_browser
-
-
-@pytest.fixture
-def screen(browser: Browser) -> Iterator[Screen]:
-    context = browser.new_context()
-    made = Screen(context)
-    yield made
-    context.close()
-
-
 def key_of(floor: Floor) -> Key:
     """The key that links are signed with by default."""
     floor.link("--group", GROUP)

@@ -35,21 +35,6 @@ def floor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Floor]:
         broker.stop()
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with live.browser() as started_browser:
-        yield started_browser
-
-
-@pytest.fixture
-def screen(browser: Browser) -> Iterator[Screen]:
-    """A fresh browser's page; no script of it may have failed."""
-    context = browser.new_context()
-    made = Screen(context)
-    yield made
-    context.close()
-
-
 def shown(screen: Screen, floor: Floor, **asked: str) -> Screen:
     """The open board, all queues on one page, alive."""
     screen.open(floor.board.address + "/" + query(rotate="0", lang="en", **asked))

@@ -23,10 +23,10 @@ EXAMPLES = settings(max_examples=60, deadline=None)
 
 
 @pytest.fixture(scope="module")
-def run(page_browser: Browser) -> Iterator[Run]:
+def run(browser: Browser) -> Iterator[Run]:
     """Runs `(module, given) => …` of one of the page's modules."""
     service = StandIn()
-    page = page_browser.new_page()
+    page = browser.new_page()
     page.goto(service.address)
 
     def ran(module: str, work: str, given_: Any) -> Any:

@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuewatch_schemas.config import Definition
-from queuewatch_schemas.records import AlertLimits, DefinitionContent, Level, WindowFigures
+from queuewatch_schemas.records import AlertLimits, DefinitionContent, WindowFigures
 from queuewatch_schemas.wallboard import State, Why
 from queuewatch_wallboard.states import Patience, Standing, judge, settle, worst
 from support.boards import at, moment, snapshot
+from wallboard.support import boards
+from wallboard.support.boards import level
 
 PATIENCE = Patience(worse=2, better=10)
 LIMITS = AlertLimits(longest_wait_seconds=60, calls_waiting=5, abandon_ratio=0.1, window_minimum_calls=10)
@@ -22,26 +24,7 @@ EIGHTY = {"default": DefinitionContent.model_validate(Definition().resolved())}
 
 def window(offered: int, abandon_ratio: float | None = 0.0) -> WindowFigures:
     """A window with so many visits."""
-    return WindowFigures(
-        offered=offered,
-        answered=0,
-        abandoned=0,
-        short_abandoned=0,
-        diverted=0,
-        evicted=0,
-        waiting=0,
-        answer_wait_seconds_sum=0,
-        answer_wait_mean_seconds=None,
-        handled=0,
-        handle_seconds_sum=0,
-        handle_time_mean_seconds=None,
-        abandon_ratio=abandon_ratio,
-    )
-
-
-def level(met: int, counted: int) -> Level:
-    """A level from its sums."""
-    return Level(met=met, counted=counted, ratio=met / counted if counted else None)
+    return boards.window(offered, abandon_ratio=abandon_ratio)
 
 
 def judged(**changed: Any) -> tuple[State, list[str]]:

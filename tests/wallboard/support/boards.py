@@ -60,7 +60,13 @@ def level(met: int, counted: int) -> Level:
     return Level(met=met, counted=counted, ratio=met / counted if counted else None)
 
 
-def window(offered: int, answered: int, abandoned: int, start: datetime | None = None) -> WindowFigures:
+def window(
+    offered: int,
+    answered: int = 0,
+    abandoned: int = 0,
+    start: datetime | None = None,
+    abandon_ratio: float | None = None,
+) -> WindowFigures:
     """One window of voice calls."""
     return WindowFigures(
         start=start,
@@ -76,7 +82,7 @@ def window(offered: int, answered: int, abandoned: int, start: datetime | None =
         handled=0,
         handle_seconds_sum=0,
         handle_time_mean_seconds=None,
-        abandon_ratio=None,
+        abandon_ratio=abandon_ratio,
     )
 
 
