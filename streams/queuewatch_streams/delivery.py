@@ -33,6 +33,7 @@ import logging
 import operator
 import sys
 import tempfile
+import weakref
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
@@ -290,19 +291,26 @@ class _Batch:
 
 
 class _Batches:
-    """aiokafka's reader of what one partition's fetch brought, batch by batch."""
+    """aiokafka's reader of what one partition's fetch brought, batch by batch.
+
+    What holds it is known only weakly here, as in `_Fetched`: a fetch is to be gone with its last record, not minutes later.
+    """
 
     __slots__ = ("_of", "_records")
 
     def __init__(self, records: Any, of: PartitionRecords) -> None:
         self._records = records
-        self._of = of
+        self._of = weakref.proxy(of)
 
     def has_next(self) -> bool:
         return bool(self._records.has_next())
 
     def next_batch(self) -> _Batch:
         return _Batch(self._records.next_batch(), self._of.next_fetch_offset)
+
+
+def _of_batch(_: Any, batch: _Batch) -> list[Record]:
+    return batch.records
 
 
 class _Fetched(dict[Any, Any]):
@@ -320,8 +328,8 @@ class _Fetched(dict[Any, Any]):
         if tp.topic in self._topics and type(result) is FetchResult:
             unpacking = result._partition_records
             unpacking._records = _Batches(unpacking._records, unpacking)
-            unpacking._consumer_record = lambda _, batch: batch.records
-            result.getall = functools.partial(_get_all, result, [])
+            unpacking._consumer_record = _of_batch
+            result.getall = functools.partial(_get_all, weakref.proxy(result), [])
         super().__setitem__(tp, result)
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import struct
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -90,3 +92,26 @@ def test_records_positions_and_ends_are_those_of_aiokafka(
                 break
 
     asyncio.run(compare())
+
+
+@given(BATCHES, st.one_of(st.none(), st.integers(1, 6)))
+def test_a_fetch_is_gone_with_its_last_record(batches: list[Batch], most: int | None) -> None:
+    """Nothing of it is left for the garbage collector, which comes only after minutes: the worker's memory would grow."""
+
+    async def hand_out() -> None:
+        ours, _ = fetched(batches, 0, [])
+        records = weakref.ref(ours._partition_records)
+        waiting = _Fetched(frozenset({TP.topic}))
+        waiting[TP] = ours
+        while ours.has_more():
+            ours.getall(most)
+        assert records() is None
+        fetch = weakref.ref(ours)
+        del ours, waiting[TP]
+        assert fetch() is None
+
+    gc.disable()
+    try:
+        asyncio.run(hand_out())
+    finally:
+        gc.enable()
