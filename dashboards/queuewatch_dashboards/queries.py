@@ -257,7 +257,7 @@ class Queries:
     def data_state(self, where: Labels = EVERYWHERE) -> str:
         """Whether a queue's figures can be believed, by queue; `where` matches its info.
 
-        3: all its sources send heartbeats and are looked at.  2: no source sends any, so silence is not told from quiet.
+        3: its sources that can tell are looked at.  2: none can, or none sends heartbeats, so silence is not told from quiet.
         1: stale, a source is down or its heartbeats stay away.  0: no worker shows the queue now, though one did lately.
         """
         sources = by(("queue",), self.figure("queue_source_up"), "min")
@@ -265,7 +265,10 @@ class Queries:
         return f"((2 * {sources} + 1) and on (queue) {shown}) or (2 * {shown}) or (0 * ({self.vanished(where)}))"
 
     def source_up(self, where: Labels = EVERYWHERE) -> str:
-        """1 while a queue's source is looked at, 0 when it is down or its heartbeats stay away; by queue and source."""
+        """1 while a queue's source is looked at, 0 when it is down or its heartbeats stay away; by queue and source.
+
+        Absent where nobody knows.
+        """
         return self.figure("queue_source_up", where)
 
     # ------------------------------------------------------------------------------------------------- windows and levels

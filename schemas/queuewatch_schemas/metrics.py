@@ -512,7 +512,8 @@ METRICS: Final[tuple[Metric, ...]] = (
             Unit.YES_NO,
             ("queue", "source"),
             _NO_VALUES,
-            "1 while heartbeats say that the source of the queue is looked at, 0 when it is down or they stay away.",
+            "1 while heartbeats say that the source of the queue is looked at, 0 when it is down or they stay away; absent"
+            " while they say that nobody knows, as of a log that is quiet.",
         ),
         (
             "ready",

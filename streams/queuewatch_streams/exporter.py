@@ -628,7 +628,7 @@ class Exporter:
 
 
 def source_up(partition: Partition, queue: Queue, now: int) -> dict[str, bool]:
-    """Of those sources of a queue that send heartbeats: whether each is looked at and in time."""
+    """Of those sources of a queue that send heartbeats and can tell: whether each is looked at and in time."""
     known = ((source, partition.sources.get(source)) for source in sorted(queue.sources))
     alive = ((source, state.is_alive(now)) for source, state in known if state is not None)
     return {source: up for source, up in alive if up is not None}

@@ -61,6 +61,11 @@ def lost_queue(name: str, labels: Mapping[str, str], at: float) -> bool:
     return labels.get("queue") == SICK and lasting(at)
 
 
+def cannot_tell(name: str, labels: Mapping[str, str], at: float) -> bool:
+    """A source that is a quiet log says that nobody knows whether its system is up."""
+    return name == "queue_source_up"
+
+
 def lost_definition(name: str, labels: Mapping[str, str], at: float) -> bool:
     there = name == "service_level_definition_info" and labels["instance"] == WORKERS[1]
     return there and labels["definition"] == "gold" and lasting(at)
@@ -191,6 +196,7 @@ SCENARIOS = (
         moves=False,
     ),
     Scenario("QueuewatchNoEvents", "critical", {}, SILENT, mild=(*SILENT, *DOWN)),
+    Scenario("QueuewatchNoEvents", "critical", {}, SILENT, hidden=cannot_tell),
     Scenario(
         "QueueNotShown",
         "warning",
@@ -465,6 +471,24 @@ def test_an_alert_says_where_its_queue_belongs(promtool: str, tmp_path: Path) ->
     there = {**OF, "channel": "voice", "site": "Rome", "group": "g", "source": "urn:pbx:1", "instance": "", "job": ""}
     said = Expected(f"count({scenario.series('firing', there)})", 3600, 1, "all its labels")
     run(promtool, tmp_path, [(scenario.world(60, ever), [said])], scenario.alert)
+
+
+def test_an_alert_goes_on_while_its_queues_source_cannot_tell(promtool: str, tmp_path: Path) -> None:
+    """A log that falls quiet: the same alert with the same labels, and none that says that a source is down."""
+
+    def quiet(name: str, labels: Mapping[str, str], at: float) -> bool:
+        return name == "queue_source_up" and at >= 30 * MINUTE
+
+    scenario, down = of("QueueLongestWait"), of("QueuewatchSourceDown", "critical")
+    same = scenario.series("firing", {**OF, "channel": "voice", "source": "urn:pbx:1"})
+    expected = [
+        Expected(f"count({same})", 59 * MINUTE, 1, "it fires"),
+        Expected(
+            f"count(count_over_time({scenario.series('firing', {})}[1h]))", 59 * MINUTE, 1, "never with other labels"
+        ),
+        Expected(f"{down.series()}", 59 * MINUTE, None, "nothing is down"),
+    ]
+    run(promtool, tmp_path, [(replace(scenario.world(60, ever), hidden=quiet), expected)], scenario.alert, down.alert)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,12 @@ def odd_histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     at = st.integers(0, histories.LENGTH // SECOND).map(lambda second: histories.START + second * SECOND)
     queue = st.sampled_from(ODD)
     more = st.one_of(
-        st.builds(heartbeat, at, upstream=st.sampled_from(("ok", "down")), source=st.sampled_from(histories.SOURCES)),
+        st.builds(
+            heartbeat,
+            at,
+            upstream=st.sampled_from(("ok", "down", "unknown")),
+            source=st.sampled_from(histories.SOURCES),
+        ),
         st.builds(lambda at, queue, kind: cloud_event(kind, at, queue, {}), at, queue, st.sampled_from(HOURS)),
         st.builds(lambda at, queue: listing(at, {}, queue, source='"\\%s\n'), at, queue),
         st.builds(lambda at: heartbeat(at, source='"\\%s\n'), at),
@@ -331,6 +336,18 @@ def test_a_source_is_up_for_three_heartbeats(later: int, up: int) -> None:
     shown = scrape(config, made, now=START + later * SECOND)
     assert shown.value("queue_source_up", queue="sales", source=SOURCE) == up
     assert len(shown.values("calls_waiting", queue="sales")) == up
+
+
+def test_a_source_that_cannot_tell_is_neither_up_nor_down_until_it_falls_silent() -> None:
+    """A quiet log at night: its queues are shown, and nothing is said to be down; a connector that died is."""
+    config = configuration()
+    made = partition(config, heartbeat(START, interval_s=10, upstream="unknown"), call("queued", START))
+    shown = scrape(config, made, now=START + 30 * SECOND)
+    assert shown.values("queue_source_up") == []
+    assert shown.value("calls_waiting", queue="sales") == 1
+    shown = scrape(config, made, now=START + 31 * SECOND)
+    assert shown.value("queue_source_up", queue="sales", source=SOURCE) == 0
+    assert shown.values("calls_waiting", queue="sales") == []
 
 
 def test_a_source_without_heartbeats_is_neither_up_nor_down() -> None:

@@ -143,8 +143,8 @@ def test_rolling_windows_have_no_start_and_those_of_the_day_have_theirs() -> Non
     assert micros(start.isoformat()) == micros("2026-11-19T18:30:00+00:00")
 
 
-@pytest.mark.parametrize(("upstream", "up"), [("ok", True), ("down", False)])
-def test_a_snapshot_says_whether_its_source_is_looked_at(upstream: str, up: bool) -> None:
+@pytest.mark.parametrize(("upstream", "up"), [("ok", True), ("down", False), ("unknown", None)])
+def test_a_snapshot_says_whether_its_source_is_looked_at(upstream: str, up: bool | None) -> None:
     """By the newest heartbeat."""
     made = partition(*EVENTS, heartbeat(START + 50 * SECOND, upstream=upstream))
     assert told(made, START + MINUTE).source_up is up

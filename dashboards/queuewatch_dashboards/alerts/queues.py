@@ -62,10 +62,12 @@ class OfQueues(Parts):
     def _labels(self) -> str:
         """1 by queue, name, site, group, and source where the queue has one alone: what its alerts are labelled with.
 
-        `topk` holds off two sets of labels for one queue, as two workers show during a reload.
+        `topk` holds off two sets of labels for one queue, as two workers show during a reload.  A source that cannot tell for a
+        while whether it is up, such as a quiet log, keeps its place: an alert is what its labels are, and must not begin anew.
         """
         info = f"topk by (queue) (1, {self._max(('queue', *PLACE), 'queue_info')})"
-        up = self._max(("queue", "source"), "queue_source_up")
+        lately = f"last_over_time({self._raw('queue_source_up')}[{duration(self.alerting.hour)}])"
+        up = by(("queue", "source"), lately)
         return (
             f"{info}\n  * on (queue) group_left (source)\n"
             f"    (({up} >= bool 0) and on (queue) (count by (queue) ({up}) == 1))\nor on (queue) {info}"

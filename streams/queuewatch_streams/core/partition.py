@@ -102,13 +102,14 @@ class Source:
     last_event: int = 0
     heartbeat: int | None = None
     interval: int = 0
-    up: bool = False
+    up: bool | None = None
+    """What it says of its system; None: that it cannot tell, as of a log that is quiet."""
 
     def is_alive(self, now: int) -> bool | None:
-        """Whether its newest heartbeat is in time and says ok; None for a source that sends no heartbeats."""
+        """Whether its newest heartbeat is in time and says ok; None where nobody knows: it cannot tell, or sends none."""
         if self.heartbeat is None:
             return None
-        return self.up and now - self.heartbeat <= MISSED_HEARTBEATS * self.interval
+        return self.up if now - self.heartbeat <= MISSED_HEARTBEATS * self.interval else False
 
 
 class Partition:
@@ -473,7 +474,7 @@ class Partition:
         if source.heartbeat is None or at >= source.heartbeat:
             source.heartbeat = at
             source.interval = round(min(event.data["interval_s"], LONGEST_INTERVAL) * SECOND)
-            source.up = event.data["upstream"] == "ok"
+            source.up = _UPSTREAM[event.data["upstream"]]
 
     def _admit(self, name: str, offset: int) -> Queue | None:
         """A new queue, if there is room.
@@ -537,6 +538,9 @@ class Partition:
         }
         for queue in self.queues.values():
             yield from evictions(queue, now, alive)
+
+
+_UPSTREAM: Final[dict[str, bool | None]] = {"ok": True, "down": False, "unknown": None}
 
 
 def _fold_queue_event(queue: Queue, event: Event) -> int:
