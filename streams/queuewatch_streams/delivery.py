@@ -596,7 +596,8 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
                 return True
 
         try:
-            return await asyncio.wait_for(commit(), patience)
+            async with asyncio.timeout(patience):
+                return await commit()
         except TimeoutError:
             return False
         except (errors.UnknownMemberIdError, errors.IllegalGenerationError, errors.RebalanceInProgressError):
@@ -994,7 +995,8 @@ class FetchApp(faust.App):
         producer = cast(FetchProducer, self.producer).changelog_producer()
         writer = ChangelogWriter(producer, self.settings.changelog_topic, self.lease)
         # It asks for a producer id until it gets one; the group does not wait that long.
-        await asyncio.wait_for(writer.start(), self.settings.session_timeout)
+        async with asyncio.timeout(self.settings.session_timeout):
+            await writer.start()
         self.writer = writer
 
     async def run_deliveries(self, stream: Any) -> None:

@@ -465,7 +465,8 @@ async def _lines(file: str, source: IO[bytes]) -> AsyncIterator[list[bytes]]:
     quiet = False
     while True:
         try:
-            lines = await (queue.get() if quiet else asyncio.wait_for(queue.get(), LINGER_SECONDS))
+            async with asyncio.timeout(None if quiet else LINGER_SECONDS):
+                lines = await queue.get()
         except TimeoutError:
             quiet = True
             yield []

@@ -303,7 +303,8 @@ class Worker(Service):
                 for number in self.deliveries.recovering():
                     await self._send_news(self._unread(number), ready=False)
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news_due.wait(), NEWS_EVERY)
+                async with asyncio.timeout(NEWS_EVERY):
+                    await self._news_due.wait()
 
     async def _tell_of_leaving(self, partitions: list[Partition]) -> None:
         """Partitions are let go: until their next owner has them ready nobody shows them."""
