@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, cast, get_args
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from queuewatch_schemas.events import AgentState
 from queuewatch_schemas.names import MAXIMUM_NAME
@@ -28,6 +28,9 @@ AgentName = Annotated[str, Field(min_length=1, max_length=MAXIMUM_NAME)]
 
 Host = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\s/]+$")]
 Account = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s:]+$")]
+WebAddress = Annotated[str, Field(max_length=2000, pattern=r"^https?://[^\s/@]+(/\S*)?$")]
+AmazonRegion = Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$")]
+AmazonName = Annotated[str, Field(min_length=1, max_length=300, pattern=r"^[^\s]+$")]
 
 
 class Names(Settings):
@@ -95,18 +98,20 @@ class AsteriskQueueLogTable(SourceSettings):
     """How often the table is asked for new rows."""
 
 
-class _Connected(SourceSettings):
+class Connected(SourceSettings):
     """A system that is listened to over a connection."""
 
     host: Host
     """The host that the system listens on."""
+    port: Port
+    """The port that it listens on."""
     secret_file: FilePath | None = None
     """A file that holds the account's secret; left out: it is in the environment as QUEUEWATCH_SOURCE_SECRET."""
     status_seconds: Annotated[float, Field(ge=1, le=600)] = 30
     """How often the system is asked who waits and what agents do."""
 
 
-class AsteriskAmi(_Connected):
+class AsteriskAmi(Connected):
     """Asterisk's manager interface."""
 
     kind: Literal["asterisk-ami"]
@@ -122,7 +127,7 @@ class AsteriskAmi(_Connected):
     """The name in Asterisk's certificate, where it is not `host`."""
 
 
-class Freeswitch(_Connected):
+class Freeswitch(Connected):
     """FreeSWITCH's mod_callcenter over the event socket."""
 
     kind: Literal["freeswitch"]
@@ -132,7 +137,7 @@ class Freeswitch(_Connected):
     """A user of the directory, as in `monitor@example.org`; left out: the event socket's own password is used."""
 
 
-class _Listening(SourceSettings):
+class Listening(SourceSettings):
     """A system that calls us over HTTP.  TLS is a proxy's business: what listens here speaks plain HTTP."""
 
     listen_host: Host = "127.0.0.1"
@@ -145,7 +150,7 @@ class _Listening(SourceSettings):
     """So long a request waits for the brokers' acknowledgement before it is told to come again."""
 
 
-class Http(_Listening):
+class Http(Listening):
     """Events as the contract has them, sent by anything that can speak HTTP."""
 
     kind: Literal["http"]
@@ -159,8 +164,107 @@ class Http(_Listening):
     """After so long without a request nobody knows whether senders live: the heartbeats say `unknown`."""
 
 
+class GenesysCloud(SourceSettings):
+    """Genesys Cloud, by Amazon EventBridge and a queue of SQS, or by its notification service."""
+
+    kind: Literal["genesys-cloud"]
+    transport: Literal["sqs", "notifications"] = "sqs"
+    """How it is listened to: by a queue that EventBridge fills, which outlasts a pause of ours, or by WebSocket."""
+    late_seconds: Annotated[float, Field(ge=1, le=600)] = 30
+    """By so much a record may come later than others; what follows from one that is missing is told only then."""
+    queue_url: WebAddress | None = None
+    """For `sqs`: the address of the queue."""
+    region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$")] | None = None
+    """For `sqs`: the region of Amazon that the queue is in."""
+    endpoint_url: WebAddress | None = None
+    """For `sqs`: another address of the service, as that of a VPC endpoint."""
+    visibility_seconds: Annotated[int, Field(ge=2, le=3600)] = 60
+    """For `sqs`: so long a message that was received is hidden, before it comes again where we have ended meanwhile."""
+    domain: Host | None = None
+    """The domain of Genesys' region, as in mypurecloud.de; for `notifications`, and for --compare."""
+    client_id: Account | None = None
+    """The OAuth client (client credentials); for `notifications`, and for --compare."""
+    secret_file: FilePath | None = None
+    """A file that holds the client's secret; left out: it is in the environment as QUEUEWATCH_SOURCE_SECRET."""
+    api_url: WebAddress | None = None
+    """Another address for the API than https://api.DOMAIN, as that of a proxy."""
+    login_url: WebAddress | None = None
+    """Another address for the login than https://login.DOMAIN."""
+    queues: tuple[Annotated[str, Field(min_length=1, max_length=100)], ...] = ()
+    """For `notifications`: ids of the queues to listen to; left out: all that the client may see."""
+    agents: bool = True
+    """For `notifications`: whether the states of the queues' agents are listened to."""
+    status_seconds: Annotated[float, Field(ge=1, le=600)] = 30
+    """For `notifications`: how often it is asked who waits."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> GenesysCloud:
+        needed = ("queue_url", "region") if self.transport == "sqs" else ("domain", "client_id")
+        missing = [name for name in needed if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"transport {self.transport!r} needs {' and '.join(missing)}")
+        return self
+
+
+class AmazonConnect(SourceSettings):
+    """Amazon Connect: contact events over SQS, contact records and agent events over Kinesis.
+
+    Credentials are no settings: they are found as all of Amazon's programs find them.
+    """
+
+    kind: Literal["amazon-connect"]
+    region: AmazonRegion
+    """Amazon's region of the instance, its queue and its streams, as in eu-central-1."""
+    queue_url: WebAddress
+    """The SQS queue that EventBridge puts the contact events into."""
+    streams: tuple[AmazonName, ...] = ()
+    """Kinesis streams of contact records and of agent events, which may be one; none: only the queue is read."""
+    instance_arn: AmazonName | None = None
+    """The instance's resource name, for --compare."""
+    sure_seconds: Annotated[float, Field(ge=1, le=600)] = 20
+    """So long after a contact left its queue unanswered a following one may become known; then it was abandoned."""
+    agent_queues: bool = False
+    """Whether agents' own queues, which direct transfers wait in, count as queues."""
+    visibility_seconds: Annotated[int, Field(ge=2, le=3600)] = 60
+    """So long a message is hidden from others while it is worked on; after a crash they come again only then."""
+    endpoint_url: WebAddress | None = None
+    """Another address of all of Amazon's services, as of a stand-in; left out: Amazon's own in the region."""
+
+
+class TwilioTaskRouter(Listening):
+    """Twilio's TaskRouter: its webhook or Event Streams, and its list of events for what they missed."""
+
+    kind: Literal["twilio-taskrouter"]
+    public_url: Annotated[str, Field(max_length=500, pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$")]
+    """The address that Twilio calls, as it is set there, without a query: the signature is over it."""
+    auth_token_file: FilePath
+    """A file with the account's auth token, which webhooks are signed with."""
+    account_sid: Annotated[str, Field(pattern=r"^AC[0-9a-f]{32}$")]
+    """The account."""
+    workspace_sid: Annotated[str, Field(pattern=r"^WS[0-9a-f]{32}$")]
+    """The TaskRouter workspace; events of others are left out."""
+    api_key_sid: Annotated[str, Field(pattern=r"^SK[0-9a-f]{32}$")] | None = None
+    """A restricted API key that may read the workspace; left out: the auth token is used for that too."""
+    api_key_secret_file: FilePath | None = None
+    """A file with that key's secret."""
+    api_url: Annotated[str, Field(max_length=200, pattern=r"^https?://[^\s/?#@]+$")] = "https://taskrouter.twilio.com"
+    """Where the REST interface is; another one for a region, or a proxy."""
+    answer_seconds: Annotated[float, Field(gt=0, le=60)] = 4
+    """So long a request waits for the brokers' acknowledgement: Event Streams gives up after 5 seconds, a webhook after 15."""
+    reconcile_seconds: Annotated[float, Field(ge=1, le=600)] = 60
+    """How often the list of events is read for what did not arrive; what is sure only with it is told so much later."""
+
+
 Source = Annotated[
-    AsteriskQueueLog | AsteriskQueueLogTable | AsteriskAmi | Freeswitch | Http, Field(discriminator="kind")
+    AsteriskQueueLog
+    | AsteriskQueueLogTable
+    | AsteriskAmi
+    | Freeswitch
+    | Http
+    | TwilioTaskRouter
+    | GenesysCloud
+    | AmazonConnect,
+    Field(discriminator="kind"),
 ]
 """Any source; a new kind of one is a class above and a word here."""
 KINDS: Final[Mapping[str, type[SourceSettings]]] = {

@@ -7,9 +7,8 @@ import datetime
 import ipaddress
 import json
 import ssl
-import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,13 +16,12 @@ from typing import Any
 import orjson
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, TopicPartition
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from queuewatch_schemas.config import Configuration, KafkaSettings, TopicNames
+from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import SourceSettings
 from queuewatch_streams.brokers import Broker
 from queuewatch_streams.core.replay import Question, Replay
@@ -33,9 +31,11 @@ from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.sources.state import StateFile
 from queuewatch_streams.sources.station import Station
-from queuewatch_streams.topics import ensure
 from sources.made_up_ami import QUEUES, made_up_session, truth_of
+from support.kills import until
 from support.pbx import AmiServer, EventSocketServer, Part, _Server, recorded_ami, recorded_event_socket
+from support.topics import site_of
+from support.topics import written as written_on
 
 pytestmark = pytest.mark.asyncio
 
@@ -47,15 +47,7 @@ SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 async def site(embedded: Broker, unique: str, tmp_path: Path) -> Configuration:
     """A configuration with topics of its own for the past, and a secret's file."""
     (tmp_path / "secret").write_text(SECRET + "\n", encoding="utf-8")
-    configuration = Configuration(
-        application=unique,
-        kafka=KafkaSettings(brokers=embedded.address, partitions=3),
-        topics=TopicNames.model_validate(
-            {role: f"{unique}.{role}" for role in ("events", "agents", "dead_letter", "queues", "intervals")}
-        ),
-    )
-    await ensure(configuration, history=True)
-    return configuration
+    return await site_of(embedded, unique)
 
 
 def with_source(site: Configuration, kind: str, port: int, folder: Path, **more: Any) -> Configuration:
@@ -92,32 +84,9 @@ async def running(configuration: Configuration, name: str = "pbx") -> AsyncItera
             await task
 
 
-async def until(true: Callable[[], bool], what: str) -> None:
-    """Wait for something that comes soon."""
-    async with asyncio.timeout(60):
-        while not true():
-            await asyncio.sleep(0.02)
-    assert true(), what
-
-
 async def written(configuration: Configuration) -> list[dict[str, Any]]:
     """All that lies on the topic of events, in the order of each partition."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=configuration.kafka.brokers, enable_auto_commit=False, metadata_max_age_ms=1000
-    )
-    await consumer.start()
-    try:
-        places = [TopicPartition(configuration.topics.events, number) for number in range(3)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
-        found: list[dict[str, Any]] = []
-        while any([await consumer.position(place) < ends[place] for place in places]):
-            for records in (await consumer.getmany(timeout_ms=500)).values():
-                found += [orjson.loads(record.value) for record in records]
-        return found
-    finally:
-        await consumer.stop()
+    return await written_on(configuration, configuration.topics.events)
 
 
 def folded(events: list[dict[str, Any]]) -> dict[str, Any]:
@@ -206,33 +175,6 @@ async def test_a_source_that_was_ended_goes_on_with_its_calls(site: Configuratio
         await asyncio.sleep(1)
     await server.stop()
     matches(folded(await written(configuration)), truth)
-
-
-async def test_a_source_that_is_killed_again_and_again_loses_nothing(site: Configuration, tmp_path: Path) -> None:
-    """What it had not saved it learns from the next list, or from the end of a talk, to the second."""
-    parts, truth = parts_of(7, 40)
-    server = AmiServer(parts, SECRET)
-    whole = server.parts
-    await server.start()
-    file = tmp_path / "queuewatch.toml"
-    topics = "\n".join(f"{role} = {json.dumps(name)}" for role, name in site.topics.model_dump().items())
-    file.write_text(
-        f"[kafka]\nbrokers = {json.dumps(site.kafka.brokers)}\npartitions = 3\n[topics]\n{topics}\n"
-        f'[sources.pbx]\nkind = "asterisk-ami"\nhost = "127.0.0.1"\nport = {server.port}\nusername = "queuewatch"\n'
-        'secret_file = "secret"\nstate_folder = "state"\nheartbeat_seconds = 1\nstatus_seconds = 1\nmetrics_port = 0\n'
-    )
-    words = ("-m", "queuewatch_streams.cli", "source", "pbx", "--config", str(file))
-    for share in (1, 2, 3, 4):
-        server.parts = whole[: len(whole) * share // 4]
-        process = await asyncio.create_subprocess_exec(sys.executable, *words)
-        await until(lambda: server.over, "this quarter of the session")
-        await asyncio.sleep(0.5)  # those who have just left are taken to have hung up by then
-        process.kill()
-        await process.wait()
-    await server.stop()
-    found = folded(await written(site))
-    matches(found, truth)
-    assert all(row["waiting"] == 0 for row in found.values())
 
 
 async def test_a_wrong_secret_is_told_and_heartbeats_say_down(site: Configuration, tmp_path: Path) -> None:

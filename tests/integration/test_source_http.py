@@ -17,11 +17,11 @@ import orjson
 import pytest
 import pytest_asyncio
 from aiohttp import ClientResponse, ClientSession
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from queuewatch_schemas.config import Configuration, KafkaSettings, TopicNames
+from queuewatch_schemas.config import Configuration
 from queuewatch_streams.brokers import Broker
 from queuewatch_streams.core.replay import Question, Replay
+from queuewatch_streams.serve import PortTaken
 from queuewatch_streams.simulation import Settings, Truth, eventful
 from queuewatch_streams.simulation import events as simulated
 from queuewatch_streams.simulation.settings import Dirt
@@ -32,8 +32,8 @@ from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.sources.state import StateFile
 from queuewatch_streams.sources.station import Station
-from queuewatch_streams.topics import ensure
 from support.events import call, cloud_event
+from support.topics import site_of, stored
 
 pytestmark = pytest.mark.asyncio
 
@@ -59,14 +59,7 @@ async def site_at(broker: Broker, unique: str, folder: Path, **more: Any) -> Con
     (folder / "tokens.toml").write_text(tokens("*"), encoding="utf-8")
     web = {"kind": "http", "port": 0, "tokens_file": folder / "tokens.toml", "state_folder": folder / "state"}
     web |= {"heartbeat_seconds": 1, "metrics_port": 0} | more
-    made = Configuration(
-        application=unique,
-        kafka=KafkaSettings(brokers=broker.address, partitions=PARTITIONS),
-        topics=TopicNames.model_validate(
-            {role: f"{unique}.{role}" for role in ("events", "agents", "dead_letter", "queues", "intervals")}
-        ),
-    )
-    await ensure(made, history=True)
+    made = await site_of(broker, unique, PARTITIONS)
     return made.model_copy(update={"sources": Configuration.model_validate({"sources": {"web": web}}).sources})
 
 
@@ -90,7 +83,8 @@ class Service:
 
 
 @asynccontextmanager
-async def running(configuration: Configuration) -> AsyncIterator[Service]:
+async def begun(configuration: Configuration) -> AsyncIterator[Service]:
+    """The source, from when it listens until it has ended, whether it takes anything or not."""
     settings = configuration.sources["web"]
     kind = kind_named("http")
     reader = kind.reader("web", settings, configuration)
@@ -101,42 +95,41 @@ async def running(configuration: Configuration) -> AsyncIterator[Service]:
     task = asyncio.ensure_future(station.run())
     try:
         async with ClientSession() as session:
-            service = Service(station, reader, session)
             async with asyncio.timeout(60):
-                while station.ill is not None or not reader.door.taking:
+                while not reader.door.port:
                     await asyncio.sleep(0.02)
-            yield service
+            yield Service(station, reader, session)
     finally:
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-        await reader.close()
+
+
+@asynccontextmanager
+async def running(configuration: Configuration) -> AsyncIterator[Service]:
+    """The source, as long as it takes what is posted."""
+    async with begun(configuration) as service:
+        async with asyncio.timeout(60):
+            while service.station.ill is not None or not service.reader.door.taking:
+                await asyncio.sleep(0.02)
+        yield service
 
 
 async def written(
     configuration: Configuration, topic: str, source: str | None = None
 ) -> list[tuple[int, dict[str, Any]]]:
     """What lies on a topic, with its partition: of one CloudEvents source, or of all but the HTTP source's own."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=configuration.kafka.brokers, enable_auto_commit=False, metadata_max_age_ms=1000
-    )
-    await consumer.start()
-    try:
-        places = [TopicPartition(topic, number) for number in range(PARTITIONS)]
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
-        ends = await consumer.end_offsets(places)
-        found: list[tuple[int, dict[str, Any]]] = []
-        while any([await consumer.position(place) < ends[place] for place in places]):
-            for place, records in (await consumer.getmany(timeout_ms=500)).items():
-                found += [(place.partition, orjson.loads(record.value)) for record in records]
-        return [
-            each
-            for each in found
-            if each[1]["source"] == source or (source is None and each[1]["source"] != "urn:source:web")
-        ]
-    finally:
-        await consumer.stop()
+    found = [
+        (place, orjson.loads(each.value))
+        for place, records in enumerate(await stored(configuration, topic))
+        for each in records
+        if each.value
+    ]
+    return [
+        each
+        for each in found
+        if each[1]["source"] == source or (source is None and each[1]["source"] != "urn:source:web")
+    ]
 
 
 async def upstreams(configuration: Configuration) -> list[str]:
@@ -277,6 +270,43 @@ async def test_while_the_broker_is_away_senders_are_told_to_come_again_and_nothi
                 await asyncio.sleep(0.5)
     ids = {event["id"] for _, event in await written(site, site.topics.events)}
     assert {first["id"], again["id"], last["id"]} <= ids
+
+
+async def test_a_sender_is_told_to_come_again_where_kafka_is_away_when_the_source_begins(
+    own_broker: Broker, unique: str, tmp_path: Path
+) -> None:
+    """The very first start; the port is no longer listened on when the source has ended."""
+    site = await site_at(own_broker, unique, tmp_path)
+    own_broker.kill()
+    async with begun(site) as service:
+        status, told, answer = await service.post([queued(1)])
+        assert (status, told["reason"]) == (503, "closed")
+        assert int(answer.headers["Retry-After"]) > 0
+        own_broker.start()
+        event = queued(2)
+        async with asyncio.timeout(120):
+            while (await service.post([event]))[0] != 202:
+                await asyncio.sleep(0.5)
+        port = service.reader.door.port
+    assert [each["id"] for _, each in await written(site, site.topics.events)] == [event["id"]]
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", port)
+
+
+async def test_a_port_that_is_taken_is_told_and_a_check_opens_none(
+    site: Configuration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(site) as service:
+        settings = site.sources["web"].model_copy(update={"port": service.reader.door.port, "state_folder": Path("x")})
+        same = site.model_copy(update={"sources": {"web": settings}})
+        kind = kind_named("http")
+        reader = kind.reader("web", settings, same)
+        with pytest.raises(PortTaken, match=r"choose another with sources\.web\.port"):
+            await Station[Any](
+                "web", settings, same, kind, reader, StateFile(Path("x"), "web", "http"), Figures("web")
+            ).run()
+        assert await command.run_checks(same, "web")
+    assert "listens on" in capsys.readouterr().out
 
 
 async def test_check_tells_who_may_send_and_what_is_wrong_with_the_file(

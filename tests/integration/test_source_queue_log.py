@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.configuration_file import load
@@ -28,6 +27,7 @@ from queuewatch_streams.core.partition import Clock, Record
 from queuewatch_streams.topics import ensure
 from sources.made_up import made_up_day
 from support.audits import audited, published
+from support.topics import stored as stored_on
 
 KILLS = 55
 HERE = Path(__file__).resolve().parents[1]
@@ -115,26 +115,7 @@ map.queues = {{ "vip" = "sales" }}
 
 def stored(configuration: Configuration, topic: str) -> list[list[Record]]:
     """Every record of a topic, by partition."""
-
-    async def read() -> list[list[Record]]:
-        async with AIOKafkaConsumer(
-            bootstrap_servers=configuration.kafka.brokers, enable_auto_commit=False
-        ) as consumer:
-            places = [TopicPartition(topic, number) for number in range(configuration.kafka.partitions)]
-            consumer.assign(places)
-            await consumer.seek_to_beginning()
-            ends = await consumer.end_offsets(places)
-            found: list[list[Record]] = [[] for _ in places]
-            async with asyncio.timeout(60):
-                while any([await consumer.position(place) < end for place, end in ends.items()]):
-                    for place, records in (await consumer.getmany(timeout_ms=200)).items():
-                        found[place.partition] += [
-                            Record(each.offset, each.timestamp, each.key, each.value, tuple(each.headers))
-                            for each in records
-                        ]
-            return found
-
-    return asyncio.run(read())
+    return asyncio.run(stored_on(configuration, topic))
 
 
 def health(port: int) -> bytes:
@@ -175,7 +156,7 @@ def test_killed_anywhere_it_loses_nothing_and_repeats_what_changes_nothing(
     written = 0
     site.log.touch()
     killer = subprocess.Popen(
-        [sys.executable, str(HERE / "sources" / "killed_source.py"), str(site.config), "pbx1", str(KILLS), "3"],
+        [sys.executable, str(HERE / "sources" / "killed_source.py"), str(site.config), "pbx1", str(KILLS), "3", "1"],
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(HERE)},
     )

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, text
+from sqlalchemy import Engine, create_engine, text
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLogTable
@@ -21,11 +20,8 @@ from queuewatch_streams.sources.asterisk_queue_log_table import QueueLogRows, Qu
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Lost, Out
 from sources.made_up import START, made_up_day
-from support.databases import mariadb, postgresql
+from support.databases import insert_queue_log, make_queue_log, mariadb, postgresql
 from support.sources import events, said
-
-ROME = ZoneInfo("Europe/Rome")
-COLUMNS = "callid, queuename, agent, event, data1, data2, data3, data4, data5"
 
 
 @pytest.fixture(scope="module", params=[postgresql, mariadb], ids=["PostgreSQL", "MariaDB"])
@@ -38,36 +34,9 @@ def database(request: pytest.FixtureRequest) -> Iterator[str]:
 def engine(database: str) -> Iterator[Engine]:
     """With an empty table as Asterisk's documentation has it."""
     made = create_engine(database, isolation_level="AUTOCOMMIT")
-    make_table(made, "char(26)")
+    make_queue_log(made, "char(26)")
     yield made
     made.dispose()
-
-
-def make_table(engine: Engine, time_type: str) -> None:
-    identity = "bigserial primary key" if engine.dialect.name == "postgresql" else "bigint auto_increment primary key"
-    with engine.connect() as connection:
-        connection.execute(text("drop table if exists queue_log"))
-        data = ", ".join(f"data{number} varchar(100) not null default ''" for number in range(1, 6))
-        connection.execute(
-            text(
-                f"create table queue_log (id {identity}, time {time_type}, callid varchar(80) not null default '',"
-                f" queuename varchar(256) not null default '', agent varchar(80) not null default '',"
-                f" event varchar(32) not null default '', {data})"
-            )
-        )
-
-
-def insert(connection: Connection, lines: Iterable[bytes], zone: ZoneInfo = ROME, **also: Any) -> None:
-    """Lines as Asterisk's realtime driver writes them: local time with microseconds, data in columns."""
-    for line in lines:
-        stamp, callid, queue, agent, event, *data = line.decode().split("|")
-        row = dict(zip(("callid", "queuename", "agent", "event"), (callid, queue, agent, event), strict=True))
-        row |= {f"data{number}": value for number, value in enumerate((*data, "", "", "", "", "")[:5], 1)}
-        row["time"] = datetime.fromtimestamp(int(stamp), zone).strftime("%Y-%m-%d %H:%M:%S.%f")
-        row |= also
-        names = ", ".join(row)
-        values = ", ".join(f":{name}" for name in row)
-        connection.execute(text(f"insert into queue_log ({names}) values ({values})"), row)
 
 
 class Taking:
@@ -89,13 +58,10 @@ class Taking:
             self.translator.translate(record, self.out)
         self.position = orjson.loads(orjson.dumps(position))
 
-    async def settle(self) -> None:
+    async def advance(self, at: int) -> None:
         if not self.when_idle:
             raise asyncio.CancelledError
         self.when_idle.pop(0)()
-
-    async def advance(self, at: int) -> None:
-        pass
 
     def looked(self, good_for: float | None = None) -> None:
         pass
@@ -132,7 +98,7 @@ def test_a_table_says_what_the_file_says(engine: Engine, database: str, tmp_path
     """The same log both ways: the same events, byte for byte."""
     lines, _ = made_up_day(5, calls=120)
     with engine.connect() as connection:
-        insert(connection, lines)
+        insert_queue_log(connection, lines)
     found = read(Taking(), settings(tmp_path, database))
     expected = said(QueueLog(Composer("pbx1")), lines, end=False)
     assert not found.out.refused
@@ -144,14 +110,14 @@ def test_a_table_says_what_the_file_says(engine: Engine, database: str, tmp_path
 def test_times_may_be_of_the_databases_own_types(engine: Engine, database: str, tmp_path: Path, kind: str) -> None:
     """With and without a zone, as the database knows them."""
     if engine.dialect.name == "postgresql":
-        make_table(engine, "timestamptz" if kind == "timestamp" else "timestamp")
+        make_queue_log(engine, "timestamptz" if kind == "timestamp" else "timestamp")
     else:
-        make_table(engine, f"{kind}(6)")
+        make_queue_log(engine, f"{kind}(6)")
     lines, _ = made_up_day(6, calls=20)
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("set time zone 'Europe/Rome'"))
-        insert(connection, lines)
+        insert_queue_log(connection, lines)
     found = read(Taking(), settings(tmp_path, database))
     assert found.out.messages == said(QueueLog(Composer("pbx1")), lines, end=False).messages
 
@@ -170,7 +136,7 @@ def test_the_hour_that_comes_twice_is_settled_by_the_order_of_the_rows(
         f"{first + 7000}|c|sales|NONE|ABANDON|1|1|2700",
     ]
     with engine.connect() as connection:
-        insert(connection, [line.encode() for line in lines])
+        insert_queue_log(connection, [line.encode() for line in lines])
         [shown] = connection.execute(text("select count(*) from queue_log where time like '2026-10-25 02%'")).scalars()
     assert shown == 5
     found = read(Taking(), settings(tmp_path, database))
@@ -188,7 +154,7 @@ def test_rows_that_come_later_are_read_from_where_it_was(engine: Engine, databas
     def more(begin: int, end: int) -> Callable[[], None]:
         def go() -> None:
             with engine.connect() as connection:
-                insert(connection, lines[begin:end])
+                insert_queue_log(connection, lines[begin:end])
 
         return go
 
@@ -196,7 +162,7 @@ def test_rows_that_come_later_are_read_from_where_it_was(engine: Engine, databas
     read(station, settings(tmp_path, database))
     assert station.takes == 60
     with engine.connect() as connection:
-        insert(connection, lines[60:])
+        insert_queue_log(connection, lines[60:])
     again = read(Taking(station.position), settings(tmp_path, database))
     assert again.takes == len(lines) - 60
 
@@ -211,9 +177,9 @@ def test_a_row_that_is_committed_after_a_later_one_keeps_its_place(
     with slow.connect() as other:
         transaction = other.begin()
         with engine.connect() as connection:
-            insert(connection, lines[:5])
-            insert(other, lines[5:6])  # not committed: nobody sees it, but its id is gone
-            insert(connection, lines[6:])
+            insert_queue_log(connection, lines[:5])
+            insert_queue_log(other, lines[5:6])  # not committed: nobody sees it, but its id is gone
+            insert_queue_log(connection, lines[6:])
 
         def commit() -> None:
             assert station.takes == 5
@@ -233,7 +199,7 @@ def test_an_id_that_never_comes_is_not_waited_for_for_ever(
     lines, _ = made_up_day(9, calls=20)
     with engine.connect() as connection:
         for number, line in enumerate(lines, 1):
-            insert(connection, [line], id=number * 3)
+            insert_queue_log(connection, [line], id=number * 3)
     station = Taking()
     station.when_idle = [lambda: None] * 30
     read(station, settings(tmp_path, database))
@@ -246,7 +212,7 @@ def test_a_first_start_begins_where_it_is_told_to(engine: Engine, database: str,
     middle = START + 100
     since = next(number for number, line in enumerate(lines) if int(line.split(b"|")[0]) >= middle)
     with engine.connect() as connection:
-        insert(connection, lines)
+        insert_queue_log(connection, lines)
         connection.execute(text("delete from queue_log where id % 7 = 3 and id < 40"))
     of = settings(tmp_path, database)
     assert read(Taking(begin="now"), of).position == len(lines)
@@ -262,7 +228,7 @@ def test_a_table_that_begins_anew_is_told_and_read_from_its_beginning(
     """TRUNCATE gives out the low ids again."""
     lines, _ = made_up_day(11, calls=20)
     with engine.connect() as connection:
-        insert(connection, lines[:10])
+        insert_queue_log(connection, lines[:10])
     station = read(Taking(position=500), settings(tmp_path, database, table="queue_log"))
     assert station.told == ["lost"]
     assert station.takes == 10
@@ -289,7 +255,7 @@ def test_an_account_that_may_only_read_suffices(engine: Engine, database: str, t
     """SELECT on the one table, as the page says."""
     lines, _ = made_up_day(12, calls=20)
     with engine.connect() as connection:
-        insert(connection, lines)
+        insert_queue_log(connection, lines)
         if engine.dialect.name == "postgresql":
             connection.execute(text("drop role if exists queuewatch"))
             connection.execute(text("create role queuewatch login password 'x'"))

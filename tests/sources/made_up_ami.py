@@ -11,16 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from queuewatch_streams.sources.asterisk_ami import GREETING, Message
+from sources.heard import SECOND, START, Live, Stay, at
 
-START = 1_795_305_000
-"""Second 0, long past."""
-SECOND = 1_000_000
 AGENTS = {"Anna": "PJSIP/101", "Bert Brown": "PJSIP/102", "Zoë": "Local/103@agents/n", "Dan": "PJSIP/104"}
-
-
-def at(second: float) -> int:
-    """A second as a record's time."""
-    return START * SECOND + round(second * SECOND)
 
 
 def message(second: float, event: str, *, stamped: bool = True, **fields: Any) -> Message:
@@ -180,25 +173,31 @@ class Visit:
         """Whether the end of its talk names the call."""
 
 
-def made_up_session(seed: int, calls: int, *, spacing: float = 3.0) -> tuple[list[Message], list[Visit]]:
-    """So many calls' messages in order of time, with a list every 30 s; and what happened."""
+def made_up_session(
+    seed: int, calls: int, *, spacing: float = 3.0, pace: float = 1.0
+) -> tuple[list[Message], list[Visit]]:
+    """So many calls' messages in order of time, with a list every 30 s; and what happened.
+
+    :param pace: makes waits and talks longer or shorter.
+    """
     dice = random.Random(seed)
     messages: list[Message] = []
     visits: list[Visit] = []
     free_at = dict.fromkeys(AGENTS, 0.0)
     for number in range(calls):
-        messages += _one_call(f"{START}.{number}", 5 + number * spacing + dice.random(), dice, visits, free_at)
+        messages += _one_call(f"{START}.{number}", 5 + number * spacing + dice.random(), dice, visits, free_at, pace)
     end = max((visit.ended or visit.done for visit in visits), default=0.0) + 10
     second = 1.0
     while second < end:
-        messages += list(_list_of(second, visits))
+        messages += list(list_of(second, visits))
         second += 30.0
     order = {id(each): place for place, each in enumerate(messages)}
     messages.sort(key=lambda each: (each[0], order[id(each)]))
     return [greeting(0), *messages], visits
 
 
-def _list_of(second: float, visits: list[Visit]) -> Iterator[Message]:
+def list_of(second: float, visits: list[Visit]) -> Iterator[Message]:
+    """What QueueStatus answers at a second."""
     waiting: dict[str, Any] = {queue: {} for queue in QUEUES}
     members: dict[str, dict[str, Any]] = {name: {} for name in AGENTS}
     for visit in visits:
@@ -213,7 +212,7 @@ def _list_of(second: float, visits: list[Visit]) -> Iterator[Message]:
 
 
 def _one_call(
-    call: str, second: float, dice: random.Random, visits: list[Visit], free_at: dict[str, float]
+    call: str, second: float, dice: random.Random, visits: list[Visit], free_at: dict[str, float], pace: float
 ) -> list[Message]:
     messages: list[Message] = []
     number = dice.choice(("<unknown>", f"+3906{dice.randrange(10**6)}", "anonymous"))
@@ -237,14 +236,14 @@ def _one_call(
         visits.append(visit)
         place = (*place[:2], place[2] + 2)  # the next Queue() stands further down in the dialplan
         messages.append(join(second, call, queue, number=number, place=place))
-        wait = 0.01 + dice.choice((dice.random() * 3, dice.random() * 50))
+        wait = 0.01 + pace * dice.choice((dice.random() * 3, dice.random() * 50))
         second += wait
         visit.done = second
         free = [name for name, until in free_at.items() if until < visit.joined]
         what = dice.random()
         if what < 0.6 and free:
             name = dice.choice(free)
-            leg, talk = f"{call}-{len(visits)}", 1 + dice.random() * 60
+            leg, talk = f"{call}-{len(visits)}", 1 + pace * dice.random() * 60
             visit.agent, visit.ended, visit.how = name, second + talk, "answered"
             free_at[name] = visit.ended + 1
             if wait > 1:
@@ -297,3 +296,25 @@ def truth_of(visits: list[Visit]) -> dict[str, dict[str, Any]]:
         else:
             row["diverted_by"][REASONS.get(visit.how, visit.how)] += 1
     return {queue: row | {"diverted_by": dict(row["diverted_by"])} for queue, row in told.items()}
+
+
+def live(seed: int, calls: int, *, spacing: float = 3.0, pace: float = 1.0) -> Live:
+    """The same as it comes, and its lists whenever they are asked for."""
+    messages, visits = made_up_session(seed, calls, spacing=spacing, pace=pace)
+    records = [
+        ((each[0] - at(0)) / SECOND, each) for each in messages if "Event" in each[1] and "ActionID" not in each[1]
+    ]
+    stays = [
+        Stay(
+            each.call,
+            each.queue,
+            each.joined,
+            each.how if each.how in ("answered", "abandoned") else "diverted",
+            each.done,
+            (each.ended or each.done) + 0.01,
+            each.how == "answered",
+        )
+        for each in visits
+        if each.how not in ("JOINEMPTY", "FULL")
+    ]
+    return Live(records, lambda second: list(list_of(second, visits)), greeting, stays)

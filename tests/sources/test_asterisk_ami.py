@@ -21,12 +21,10 @@ from queuewatch_streams.sources.asterisk_ami import Ami, Message, messages_of
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Out
 from queuewatch_streams.sources.visits import MOST_CLOSED, MOST_OPEN
+from sources.heard import SECOND, START, at, figures, of_agents, of_calls, second
 from sources.made_up_ami import (
-    SECOND,
-    START,
     abandon,
     agent,
-    at,
     booted,
     called,
     caller,
@@ -41,14 +39,10 @@ from sources.made_up_ami import (
     message,
     no_answer,
     status,
-    truth_of,
 )
 from support.sources import (
-    assert_a_memory_can_be_saved_anywhere,
-    assert_a_repeat_adds_nothing,
     assert_sound,
     events,
-    mutated,
     said,
 )
 
@@ -61,32 +55,13 @@ def translator(memory: Any = None, **more: Any) -> Ami:
 
 
 def told(*records: Message | list[Message], **more: Any) -> list[tuple[Any, ...]]:
-    """What is said of calls: (second, kind, call, queue, visit, other data of interest)."""
-    found = []
-    for event in events(said(translator(**more), flat(records))):
-        kind = event["type"].removeprefix("queuewatch.").removesuffix(".v1")
-        if kind.startswith("call."):
-            data = event["data"]
-            rest = tuple(data[key] for key in ("agent", "reason", "by", "via") if key in data)
-            queue = data["queue"].removeprefix("pbx1/")
-            found.append((second(event), kind[5:], event["subject"][5:], queue, data.get("visit", 1), *rest))
-    return found
+    """What is said of calls; see of_calls."""
+    return of_calls(said(translator(**more), flat(records)), "pbx1")
 
 
 def states(*records: Message | list[Message], **more: Any) -> list[tuple[Any, ...]]:
-    """What is said of agents: (second, agent, state, queues, reason)."""
-    found = []
-    for event in events(said(translator(**more), flat(records))):
-        if event["type"] == "queuewatch.agent.state.v1":
-            data = event["data"]
-            queues = " ".join(each["queue"].removeprefix("pbx1/") for each in data["queues"])
-            name = event["subject"].removeprefix("pbx1/")
-            found.append((second(event), name, data["state"], queues, *filter(None, [data.get("reason")])))
-    return found
-
-
-def second(event: dict[str, Any]) -> float:
-    return round(instant(event["time"]) / 1e6 - START, 6)
+    """What is said of agents; see of_agents."""
+    return of_agents(said(translator(**more), flat(records)), "pbx1")
 
 
 def flat(records: Sequence[Message | list[Message]]) -> list[Message]:
@@ -94,15 +69,6 @@ def flat(records: Sequence[Message | list[Message]]) -> list[Message]:
 
 
 # --------------------------------------------------------------------------------------------------------- properties
-
-
-@given(st.integers(0, 10_000))
-def test_a_made_up_session_gives_what_its_maker_knows(seed: int) -> None:
-    messages, visits = made_up_session(seed, 25)
-    out = said(translator(), messages)
-    assert not out.refused
-    assert_sound(out.messages)
-    assert figures(out) == truth_of(visits)
 
 
 @given(st.integers(0, 10_000), st.floats(0, 100), st.floats(0, 60))
@@ -163,45 +129,6 @@ def state_at(back: float, visits: Any) -> tuple[dict[str, Any], dict[str, Any]]:
             elif visit.ended <= back:
                 row["LastCall"] = max(row["LastCall"], START + int(visit.ended))
     return waiting, members
-
-
-@given(st.integers(0, 10_000), st.lists(st.integers(0, 300), max_size=5))
-def test_a_memory_can_be_saved_anywhere(seed: int, cuts: list[int]) -> None:
-    messages, _ = made_up_session(seed, 15)
-    assert_a_memory_can_be_saved_anywhere(translator, messages, [min(cut, len(messages)) for cut in cuts])
-
-
-@given(st.integers(0, 10_000), st.integers(20, 80), st.integers(0, 20))
-def test_a_repeat_adds_nothing(seed: int, cut: int, back: int) -> None:
-    messages, _ = made_up_session(seed, 15)
-    assert_a_repeat_adds_nothing(translator, messages, min(cut, len(messages)), back)
-
-
-def test_spoilt_messages_raise_nothing() -> None:
-    messages, _ = made_up_session(1, 60)
-    whole, out = translator(), Out()
-    for number, record in enumerate(mutated(messages, 100_000)):
-        whole.translate(record, out)
-        if number % 5000 == 0:
-            whole.advance(at(number), out)
-            whole.memory()
-    whole.advance(1 << 62, out)
-    assert_sound(out.messages, ids=False)
-    assert out.refused
-
-
-def figures(out: Out) -> dict[str, Any]:
-    """By queue, what the core makes of it."""
-    replay = Replay(Question())
-    for role, _, value in out.messages:
-        if role == "events":
-            replay.fold(value)
-    keys = ("offered", "answered", "abandoned", "refused")
-    return {
-        queue.removeprefix("pbx1/"): {key: row[key] for key in keys} | {"diverted_by": row["diverted_by"]}
-        for queue, row in replay.report()["queues"].items()
-        if any(row[key] for key in keys)
-    }
 
 
 # ----------------------------------------------------------------------------------------------------- how a wait ends
@@ -578,7 +505,7 @@ def test_a_recorded_asterisk_gives_the_true_counts_and_waits() -> None:
             moments[event["subject"], data["queue"]][data.get("visit", 1)][kind] = instant(event["time"])
     truth = json.loads((RECORDED / "truth.json").read_text())
     assert refused == {"no_agents": truth["total"]["refused_joinempty"], "full": truth["total"]["refused_full"]}
-    counted = figures(out)
+    counted = figures(out, "pbx1")
     for queue, row in truth["queues"].items():
         if not row["entered"]:
             assert queue not in counted

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,7 @@ from queuewatch_streams.core.replay import Question, Replay
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.freeswitch import (
     AGENTS,
-    CONNECTED,
     GONE,
-    MEMBERS,
-    QUEUES,
     TIERS,
     Callcenter,
     Heard,
@@ -33,136 +29,34 @@ from queuewatch_streams.sources.freeswitch import (
 )
 from queuewatch_streams.sources.shape import Out
 from queuewatch_streams.sources.visits import MOST_CLOSED, MOST_OPEN
+from sources.heard import START, at, figures, of_agents, of_calls, second
+from sources.made_up_freeswitch import (
+    Pass,
+    agents,
+    answer,
+    bridge,
+    bridge_over,
+    cancel,
+    change,
+    connected,
+    event,
+    failed,
+    lists_at,
+    made_up_session,
+    members,
+    offer,
+    picked_up,
+    queues,
+    resume,
+    start,
+    terminated,
+    tiers,
+)
 from support.sources import (
-    assert_a_memory_can_be_saved_anywhere,
-    assert_a_repeat_adds_nothing,
     assert_sound,
     events,
-    mutated,
     said,
 )
-
-START = 1_795_305_000
-SECOND = 1_000_000
-
-
-def at(second: float) -> int:
-    return START * SECOND + round(second * SECOND)
-
-
-def event(second: float, action: str, member: str = "m1", call: str = "s1", queue: str = "sales", **more: Any) -> Heard:
-    """An event about a member, received 10 ms after it happened."""
-    fields = {
-        "Event-Name": "CUSTOM",
-        "Event-Subclass": "callcenter::info",
-        "Core-UUID": "core-1",
-        "Event-Date-Timestamp": str(at(second)),
-        "CC-Action": action,
-        "CC-Queue": queue,
-        "CC-Member-UUID": member,
-        "CC-Member-Session-UUID": call,
-        "CC-Member-CID-Number": "+390612345",
-    }
-    return at(second) + 10_000, fields | {key.replace("_", "-"): value for key, value in more.items()}
-
-
-def start(second: float, *about: str, **more: Any) -> Heard:
-    return event(second, "member-queue-start", *about, **more)
-
-
-def resume(second: float, *about: str) -> Heard:
-    return event(second, "member-queue-resume", *about)
-
-
-def cancel(second: float, reason: str, *about: str, hung_up: bool = True) -> Heard:
-    """An end that is no talk's; `hung_up`: whether the caller's channel is over."""
-    channel = {"Answer_State": "hangup", "Hangup_Cause": "NORMAL_CLEARING"} if hung_up else {"Answer_State": "answered"}
-    return event(second, "member-queue-end", *about, CC_Cause="Cancel", CC_Cancel_Reason=reason, **channel)
-
-
-def terminated(second: float, *about: str) -> Heard:
-    return event(
-        second, "member-queue-end", *about, CC_Cause="Terminated", CC_Hangup_Cause="SUCCESS", Answer_State="hangup"
-    )
-
-
-def offer(second: float, *about: str, agent: str = "anna") -> Heard:
-    return event(second, "agent-offering", *about, CC_Agent=agent)
-
-
-def picked_up(second: float, *about: str, agent: str = "anna") -> Heard:
-    return event(second, "bridge-agent-start", *about, CC_Agent=agent, CC_Agent_Answered_Time=str(START + int(second)))
-
-
-def bridge_over(second: float, *about: str, agent: str = "anna", bridged: str = "true") -> Heard:
-    more = {"CC_Agent_Bridged": bridged, "CC_Agent_Answered_Time": str(START + int(second) - 1)}
-    return event(second, "bridge-agent-end", *about, CC_Agent=agent, CC_Hangup_Cause="SUCCESS", **more)
-
-
-def failed(second: float, cause: str, *about: str, agent: str = "anna") -> Heard:
-    return event(second, "bridge-agent-fail", *about, CC_Agent=agent, CC_Hangup_Cause=cause)
-
-
-def bridge(second: float, call: str = "s1") -> Heard:
-    fields = {"Event-Name": "CHANNEL_BRIDGE", "Event-Date-Timestamp": str(at(second)), "Core-UUID": "core-1"}
-    return at(second) + 10_000, fields | {"Bridge-A-Unique-ID": call, "Bridge-B-Unique-ID": "agent-leg"}
-
-
-def change(second: float, agent: str = "anna", **what: str) -> Heard:
-    return event(second, "agent-state-change", CC_Agent=agent, **what)
-
-
-def answer(second: float, command: str, out: str) -> Heard:
-    return at(second), {"cmd": command, "out": out}
-
-
-def connected(second: float, core: str = "core-1") -> Heard:
-    return at(second), {"cmd": CONNECTED, "out": core}
-
-
-def queues(second: float, *names: str, limit: int = 0) -> Heard:
-    rows = "".join(f"{name}|round-robin|silence_stream://-1|{limit}|0|0\n" for name in names)
-    return answer(second, QUEUES, f"name|strategy|moh_sound|max_wait_time|calls_answered|calls_abandoned\n{rows}+OK\n")
-
-
-def agents(second: float, *rows: str, wrap: int = 0) -> Heard:
-    """Rows as `name|status|state` or `name|status|state|last_bridge_end`."""
-    lines = ""
-    for row in rows:
-        name, status, state, *last = row.split("|")
-        lines += f"{name}|single_box||callback|user/{name}|pstn|{status}|{state}|{wrap}|{last[0] if last else 0}\n"
-    head = "name|instance_id|uuid|type|contact|status|state|wrap_up_time|last_bridge_end\n"
-    return answer(second, AGENTS, f"{head}{lines}+OK\n")
-
-
-def tiers(second: float, *rows: str) -> Heard:
-    lines = "".join(f"{row}|Ready|1|1\n" for row in rows)
-    return answer(second, TIERS, f"queue|agent|state|level|position\n{lines}+OK\n")
-
-
-HEAD = (
-    "queue|instance_id|uuid|session_uuid|cid_number|cid_name|"
-    "joined_epoch|rejoined_epoch|bridge_epoch|abandoned_epoch|serving_agent|state\n"
-)
-
-
-def members(second: float, *rows: dict[str, Any], queue: str = "sales") -> Heard:
-    lines = ""
-    for row in rows:
-        told: dict[str, Any] = {
-            "member": "m1",
-            "call": "s1",
-            "name": "Ann",
-            "joined": 0,
-            "again": 0,
-            "bridged": 0,
-            "left": 0,
-        }
-        told |= {"agent": "", "state": "Waiting"} | row
-        times = "|".join(str(START + told[each] if told[each] else 0) for each in ("again", "bridged", "left"))
-        lines += f"{queue}|single_box|{told['member']}|{told['call']}|5550001|{told['name']}|{START + told['joined']}|{times}|"
-        lines += f"{told['agent']}|{told['state']}\n"
-    return answer(second, f"{MEMBERS}{queue}", (HEAD + lines if rows else "") + "+OK\n")
 
 
 def translator(memory: Any = None, **more: Any) -> Callcenter:
@@ -170,123 +64,17 @@ def translator(memory: Any = None, **more: Any) -> Callcenter:
     return Callcenter(Composer("fs1", Freeswitch.model_validate(settings)), memory)
 
 
-def second(found: dict[str, Any]) -> float:
-    return round(instant(found["time"]) / 1e6 - START, 6)
-
-
 def told(*records: Heard, **more: Any) -> list[tuple[Any, ...]]:
-    """What is said of calls: (second, kind, call, queue, visit, other data of interest)."""
-    found = []
-    for each in events(said(translator(**more), records)):
-        kind = each["type"].removeprefix("queuewatch.").removesuffix(".v1")
-        if kind.startswith("call."):
-            data = each["data"]
-            rest = tuple(data[key] for key in ("agent", "reason", "by", "via") if key in data)
-            queue = data["queue"].removeprefix("fs1/")
-            found.append((second(each), kind[5:], each["subject"][4:], queue, data.get("visit", 1), *rest))
-    return found
+    """What is said of calls; see of_calls."""
+    return of_calls(said(translator(**more), records), "fs1")
 
 
 def states(*records: Heard, **more: Any) -> list[tuple[Any, ...]]:
-    """What is said of agents: (second, agent, state, queues)."""
-    return [
-        (
-            second(each),
-            each["subject"].removeprefix("fs1/"),
-            each["data"]["state"],
-            " ".join(queue["queue"].removeprefix("fs1/") for queue in each["data"]["queues"]),
-        )
-        for each in events(said(translator(**more), records))
-        if each["type"] == "queuewatch.agent.state.v1"
-    ]
+    """What is said of agents; see of_agents."""
+    return of_agents(said(translator(**more), records), "fs1")
 
 
 # --------------------------------------------------------------------------------------------------------- properties
-
-
-Pass = dict[str, Any]
-"""A pass as its maker knows it: member, call, queue, agent, how, and the seconds `joined`, `done` and, of a talk, `ended`."""
-
-
-def made_up_session(seed: int, calls: int, passes: list[Pass] | None = None) -> tuple[list[Heard], dict[str, Any]]:
-    """So many calls' events in order of time, and what they come to by queue; the passes are put into `passes`."""
-    dice = random.Random(seed)
-    passes = [] if passes is None else passes
-    records: list[Heard] = [
-        queues(0, "sales", "support"),
-        agents(0, "anna|Available|Waiting", "bert|Available|Waiting"),
-    ]
-    truth: dict[str, Any] = {}
-    for number in range(calls):
-        when, call = 1 + number * 2 + dice.random(), f"s{number}"
-        for stay in range(dice.choice((1, 1, 2))):
-            queue, member, agent = dice.choice(("sales", "support")), f"m{number}-{stay}", dice.choice(("anna", "bert"))
-            about = (member, call, queue)
-            row = truth.setdefault(queue, {"offered": 0, "answered": 0, "abandoned": 0, "diverted_by": Counter()})
-            row["offered"] += 1
-            records.append(dice.choice((start, resume))(when, *about))
-            passes.append({"member": member, "call": call, "queue": queue, "agent": agent, "joined": when})
-            when += 0.5 + dice.random() * 40
-            what = dice.choice(
-                ("talk", "talk", "limit", "late", "hang up", "announcement", "TIMEOUT", "EXIT_WITH_KEY", "move")
-            )
-            passes[-1] |= {"how": what, "done": when + 2 * (what == "announcement")}
-            if dice.random() < 0.5:
-                records.append(offer(when - 0.4, *about, agent=agent))
-            if what in ("talk", "limit", "late"):
-                talk = 0.5 + dice.random() * 30
-                passes[-1]["ended"] = when + talk
-                records.append(picked_up(when, *about, agent=agent))
-                row["answered"] += 1
-                if dice.random() < 0.7:
-                    records.append(bridge(when + 0.001, call))
-                if what == "limit":
-                    records.append(cancel(when + 0.02, "TIMEOUT", *about, hung_up=False))
-                records += [bridge_over(when + talk, *about, agent=agent), terminated(when + talk, *about)]
-                if what == "late":
-                    records.append(failed(when + talk + 0.01, "ORIGINATOR_CANCEL", *about))
-                when += talk
-            elif what == "announcement":
-                records.append(picked_up(when, *about, agent=agent))
-                ends = [
-                    bridge_over(when + 2, *about, agent=agent, bridged="false"),
-                    cancel(when + 2, "BREAK_OUT", *about),
-                ]
-                records += ends if dice.random() < 0.5 else ends[::-1]
-                row["abandoned"] += 1
-                break
-            elif what == "hang up":
-                records += [cancel(when, "BREAK_OUT", *about), failed(when + 0.1, "ORIGINATOR_CANCEL", *about)]
-                row["abandoned"] += 1
-                break
-            else:
-                reason = "BREAK_OUT" if what == "move" else what
-                records.append(cancel(when, reason, *about, hung_up=False))
-                row["diverted_by"][{"move": "transfer", "TIMEOUT": "timeout", "EXIT_WITH_KEY": "key"}[what]] += 1
-            when += 0.2
-    order = {id(each): place for place, each in enumerate(records)}
-    records.sort(key=lambda each: (each[0], order[id(each)]))
-    return records, {queue: row | {"diverted_by": dict(row["diverted_by"])} for queue, row in truth.items()}
-
-
-def figures(out: Out) -> dict[str, Any]:
-    """By queue, what the core makes of it."""
-    replay = Replay(Question())
-    for role, _, value in out.messages:
-        if role == "events":
-            replay.fold(value)
-    keys = ("offered", "answered", "abandoned", "diverted_by")
-    found = replay.report()["queues"].items()
-    return {queue.removeprefix("fs1/"): {key: row[key] for key in keys} for queue, row in found}
-
-
-@given(st.integers(0, 10_000))
-def test_a_made_up_session_gives_what_its_maker_knows(seed: int) -> None:
-    records, truth = made_up_session(seed, 25)
-    out = said(translator(), records)
-    assert not out.refused
-    assert_sound(out.messages)
-    assert figures(out) == truth
 
 
 @given(st.integers(0, 10_000), st.floats(0, 60), st.floats(0, 60))
@@ -326,56 +114,6 @@ def test_a_lost_connection_loses_only_what_nobody_tells_any_more(seed: int, lost
             ended and heard[0] and heard[1] and done < lost and lost < ended < back
         ):  # the agent's last bridge tells, or one after it
             assert any(what == "ended" and when >= ended - 1 for what, when in told), (visit, told)
-
-
-def lists_at(now: float, passes: list[Pass]) -> list[Heard]:
-    """What FreeSWITCH lists at a moment."""
-    rows: dict[str, list[dict[str, Any]]] = {"sales": [], "support": []}
-    last: dict[str, float] = {}
-    for each in passes:
-        row = {"member": each["member"], "call": each["call"], "joined": int(each["joined"])}
-        ended = each.get("ended")
-        if each["joined"] > now or (ended and ended <= now):
-            if ended and ended <= now:
-                last[each["agent"]] = max(last.get(each["agent"], 0), ended)
-            continue
-        if each["done"] > now:
-            rows[each["queue"]].append(row)
-        elif ended:
-            rows[each["queue"]].append(
-                row | {"bridged": int(each["done"]), "agent": each["agent"], "state": "Answered"}
-            )
-        else:
-            rows[each["queue"]].append(row | {"call": "", "left": int(each["done"]), "state": "Abandoned"})
-    known = [f"{name}|Available|Waiting|{START + int(last[name]) if name in last else 0}" for name in ("anna", "bert")]
-    whole = [agents(now, *known), queues(now, "sales", "support")]
-    return whole + [members(now, *found, queue=queue) for queue, found in rows.items()]
-
-
-@given(st.integers(0, 10_000), st.lists(st.integers(0, 150), max_size=5))
-def test_a_memory_can_be_saved_anywhere(seed: int, cuts: list[int]) -> None:
-    records, _ = made_up_session(seed, 15)
-    assert_a_memory_can_be_saved_anywhere(translator, records, [min(cut, len(records)) for cut in cuts])
-
-
-@given(st.integers(0, 10_000), st.integers(20, 60), st.integers(0, 20))
-def test_a_repeat_adds_nothing(seed: int, cut: int, back: int) -> None:
-    records, _ = made_up_session(seed, 15)
-    assert_a_repeat_adds_nothing(translator, records, min(cut, len(records)), back)
-
-
-def test_spoilt_records_raise_nothing() -> None:
-    records, _ = made_up_session(1, 60)
-    lists = [members(9, {"joined": 1}), tiers(9, "sales|anna"), connected(9), answer(9, f"{GONE}s1", "false")]
-    one, out = translator(), Out()
-    for number, record in enumerate(mutated([*records, *lists], 100_000)):
-        one.translate(record, out)
-        if number % 5000 == 0:
-            one.advance(at(number), out)
-            one.memory()
-    one.advance(1 << 62, out)
-    assert_sound(out.messages, ids=False)
-    assert out.refused
 
 
 # -------------------------------------------------------------------------------------------------------------- passes
@@ -429,7 +167,13 @@ def test_other_ends_are_diverts(reason: str, ours: str) -> None:
 def test_of_two_ends_at_the_time_limit_the_bridge_wins(late: bool) -> None:
     first = [cancel(4.02, "TIMEOUT", hung_up=False), picked_up(4)][:: 1 if late else -1]
     out = said(translator(), [start(0), *first, bridge(4.03), bridge_over(20), terminated(20)])
-    assert figures(out)["sales"] == {"offered": 1, "answered": 1, "abandoned": 0, "diverted_by": {}}
+    assert figures(out, "fs1")["sales"] == {
+        "offered": 1,
+        "answered": 1,
+        "abandoned": 0,
+        "refused": 0,
+        "diverted_by": {},
+    }
     assert (4, "answered") in [(second(each), each["type"].split(".")[2]) for each in events(out)]
 
 

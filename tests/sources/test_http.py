@@ -24,7 +24,8 @@ from queuewatch_streams.simulation import Settings, Truth, eventful, lines
 from queuewatch_streams.simulation import events as simulated
 from queuewatch_streams.simulation.settings import Dirt
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.http import Grant, Posted, Senders, TokensTrouble, batch_of, events_of, judge
+from queuewatch_streams.sources.http import Grant, Posted, Senders, TokensTrouble, batch_of, judge
+from queuewatch_streams.sources.json_lines import records_of
 from queuewatch_streams.sources.listening import Rate
 from support.events import call, cloud_event
 from support.sources import (
@@ -305,7 +306,7 @@ def test_a_whole_day_over_http_comes_to_what_the_simulator_knows(seed: int) -> N
     shuffled = [*day, *dice.sample(day, len(day) // 5)]
     dice.shuffle(shuffled)
     for feed in (day, shuffled):
-        out = said(make(), [event for _, event in events_of(feed)])
+        out = said(make(), [event for _, event in records_of(feed)])
         assert not out.refused
         replay = Replay(Question(threshold=20))
         assert not replay.fold_all(value for _, _, value in out.messages)

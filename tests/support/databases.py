@@ -8,16 +8,20 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import Connection, Engine, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from queuewatch_streams.brokers import free_port
 
+_ROME = ZoneInfo("Europe/Rome")
 _FOLDERS = [*sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True), "/usr/sbin", "/usr/bin"]
 
 
@@ -129,3 +133,31 @@ def _awaited(url: str, running: subprocess.Popen[bytes], log: Path) -> str:
             assert running.poll() is None, log.read_text(errors="replace")[-2000:]
             assert time.monotonic() < end, log.read_text(errors="replace")[-2000:]
             time.sleep(0.2)
+
+
+def make_queue_log(engine: Engine, time_type: str) -> None:
+    """An empty table queue_log as Asterisk's documentation has it, with times of that type."""
+    identity = "bigserial primary key" if engine.dialect.name == "postgresql" else "bigint auto_increment primary key"
+    with engine.connect() as connection:
+        connection.execute(text("drop table if exists queue_log"))
+        data = ", ".join(f"data{number} varchar(100) not null default ''" for number in range(1, 6))
+        connection.execute(
+            text(
+                f"create table queue_log (id {identity}, time {time_type}, callid varchar(80) not null default '',"
+                f" queuename varchar(256) not null default '', agent varchar(80) not null default '',"
+                f" event varchar(32) not null default '', {data})"
+            )
+        )
+
+
+def insert_queue_log(connection: Connection, lines: Iterable[bytes], zone: ZoneInfo = _ROME, **also: Any) -> None:
+    """Lines as Asterisk's realtime driver writes them: local time with microseconds, data in columns."""
+    for line in lines:
+        stamp, callid, queue, agent, event, *data = line.decode().split("|")
+        row = dict(zip(("callid", "queuename", "agent", "event"), (callid, queue, agent, event), strict=True))
+        row |= {f"data{number}": value for number, value in enumerate((*data, "", "", "", "", "")[:5], 1)}
+        row["time"] = datetime.fromtimestamp(int(stamp), zone).strftime("%Y-%m-%d %H:%M:%S.%f")
+        row |= also
+        names = ", ".join(row)
+        values = ", ".join(f":{name}" for name in row)
+        connection.execute(text(f"insert into queue_log ({names}) values ({values})"), row)

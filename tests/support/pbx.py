@@ -1,7 +1,7 @@
 """Stand-ins that speak as Asterisk's manager interface and FreeSWITCH's event socket do, over real sockets.
 
 Both play a session in parts: whenever the reader asks for the lists, they first send the events up to these lists, then
-answer with them.  After the last part the last answers stand.
+answer with them.  After the last part the last answers stand.  Or they play it by the clock, whoever listens.
 """
 
 from __future__ import annotations
@@ -9,8 +9,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import math
+import re
 import ssl
-from collections.abc import Mapping, Sequence
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +49,8 @@ class _Server:
         self._amidst = False
         """Whether a part has been sent in half."""
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._turns: dict[asyncio.StreamWriter, asyncio.Lock] = {}
+        """Of each connection; held while something whole is said over it."""
 
     async def start(self, tls: ssl.SSLContext | None = None) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
@@ -57,7 +63,7 @@ class _Server:
 
     def drop(self) -> None:
         """End all connections."""
-        for writer in list(self._writers):
+        for writer in list(self._turns):
             writer.close()
 
     @property
@@ -67,19 +73,29 @@ class _Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
-        self._writers.add(writer)
+        self._turns[writer] = asyncio.Lock()
         try:
             await self._talk(reader, writer)
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._writers.discard(writer)
+            self._gone(writer)
+            del self._turns[writer]
             writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         raise NotImplementedError
 
-    def _next(self, *, first: bool) -> tuple[Sequence[Mapping[str, Any]], Any, bool]:
+    async def _say(self, writer: asyncio.StreamWriter, *told: Mapping[str, Any]) -> None:
+        raise NotImplementedError
+
+    def _welcomed(self, writer: asyncio.StreamWriter) -> None:
+        """Somebody has logged in, and is told from now on what happens."""
+
+    def _gone(self, writer: asyncio.StreamWriter) -> None:
+        """A connection is over."""
+
+    def _next(self, writer: asyncio.StreamWriter, *, first: bool) -> tuple[Sequence[Mapping[str, Any]], Any, bool]:
         """The next part's events and lists, and whether the connection ends amidst them.
 
         :param first: nothing was asked over this connection before: then the lists are still those of the part before.
@@ -113,38 +129,40 @@ class AmiServer(_Server):
         challenge, welcome, first = "840415273", False, True
         while True:
             action = _fields((await reader.readuntil(b"\r\n\r\n")).decode())
-            name, told = action["Action"], {"ActionID": action["ActionID"]}
-            if name == "Challenge":
-                await self._say(writer, {"Response": "Success", **told, "Challenge": challenge})
-            elif name == "Login":
-                right = hashlib.md5((challenge + self.secret).encode()).hexdigest()
-                welcome = action.get("Key") == right or action.get("Secret") == self.secret
-                if not welcome:
-                    self.refused += 1
-                    await self._say(writer, {"Response": "Error", **told, "Message": "Authentication failed"})
-                    return
-                await self._say(
-                    writer,
-                    {"Response": "Success", **told, "Message": "Authentication accepted"},
-                    {"Event": "FullyBooted", "Uptime": "86400", "Status": "Fully Booted"},
-                )
-            elif not welcome:
-                await self._say(writer, {"Response": "Error", **told, "Message": "Permission denied"})
-            elif name == "Ping":
-                await self._say(writer, {"Response": "Success", **told, "Ping": "Pong"})
-            elif name == "QueueStatus":
-                events, rows, drop = self._next(first=first)
-                first = False
-                await self._say(writer, *events)
-                if drop:
-                    return
-                await self._say(writer, {"Response": "Success", **told, "EventList": "start"})
-                await self._say(writer, *({**row, **told} for row in rows))
-                await self._say(writer, {"Event": "QueueStatusComplete", **told, "EventList": "Complete"})
+            async with self._turns[writer]:
+                name, told = action["Action"], {"ActionID": action["ActionID"]}
+                if name == "Challenge":
+                    await self._say(writer, {"Response": "Success", **told, "Challenge": challenge})
+                elif name == "Login":
+                    right = hashlib.md5((challenge + self.secret).encode()).hexdigest()
+                    welcome = action.get("Key") == right or action.get("Secret") == self.secret
+                    if not welcome:
+                        self.refused += 1
+                        await self._say(writer, {"Response": "Error", **told, "Message": "Authentication failed"})
+                        return
+                    await self._say(
+                        writer,
+                        {"Response": "Success", **told, "Message": "Authentication accepted"},
+                        {"Event": "FullyBooted", "Uptime": "86400", "Status": "Fully Booted"},
+                    )
+                    self._welcomed(writer)
+                elif not welcome:
+                    await self._say(writer, {"Response": "Error", **told, "Message": "Permission denied"})
+                elif name == "Ping":
+                    await self._say(writer, {"Response": "Success", **told, "Ping": "Pong"})
+                elif name == "QueueStatus":
+                    events, rows, drop = self._next(writer, first=first)
+                    first = False
+                    await self._say(writer, *events)
+                    if drop:
+                        return
+                    await self._say(writer, {"Response": "Success", **told, "EventList": "start"})
+                    await self._say(writer, *({**row, **told} for row in rows))
+                    await self._say(writer, {"Event": "QueueStatusComplete", **told, "EventList": "Complete"})
 
-    async def _say(self, writer: asyncio.StreamWriter, *messages: Fields) -> None:
+    async def _say(self, writer: asyncio.StreamWriter, *told: Mapping[str, Any]) -> None:
         await _ragged(
-            writer, "".join("".join(f"{k}: {v}\r\n" for k, v in each.items()) + "\r\n" for each in messages).encode()
+            writer, "".join("".join(f"{k}: {v}\r\n" for k, v in each.items()) + "\r\n" for each in told).encode()
         )
 
 
@@ -157,6 +175,8 @@ class EventSocketServer(_Server):
     """Speaks as FreeSWITCH's event socket does; `lists` of a part are answers by api command."""
 
     core = "core-1"
+    each_list_is_new = False
+    """Whether each list tells of the moment at which it is asked for, not of that of the first one of a round."""
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"Content-Type: auth/request\n\n")
@@ -164,33 +184,38 @@ class EventSocketServer(_Server):
         first = True
         while True:
             command = (await reader.readuntil(b"\n\n")).decode().strip()
-            word, _, rest = command.partition(" ")
-            if word in ("auth", "userauth"):
-                if (rest.partition(":")[2] if word == "userauth" else rest) != self.secret:
-                    self.refused += 1
-                    writer.write(b"Content-Type: command/reply\nReply-Text: -ERR invalid\n\n")
-                    writer.write(b"Content-Type: text/disconnect-notice\nContent-Length: 0\n\n")
-                    return
-                writer.write(b"Content-Type: command/reply\nReply-Text: +OK accepted\n\n")
-            elif word == "event":
-                writer.write(b"Content-Type: command/reply\nReply-Text: +OK event listener enabled json\n\n")
-            elif rest == "global_getvar core_uuid":
-                await self._answer(writer, self.core)
-            elif rest == "uptime s":
-                await self._answer(writer, "86400")
-            elif rest.startswith("uuid_exists"):
-                await self._answer(writer, "true")
-            else:
-                if rest == "callcenter_config agent list":
-                    events, answers, drop = self._next(first=first)
-                    first = False
-                    for event in events:
-                        body = orjson.dumps(event)
-                        head = f"Content-Length: {len(body)}\nContent-Type: text/event-json\n\n"
-                        await _ragged(writer, head.encode() + body)
-                    if drop:
+            async with self._turns[writer]:
+                word, _, rest = command.partition(" ")
+                if word in ("auth", "userauth"):
+                    if (rest.partition(":")[2] if word == "userauth" else rest) != self.secret:
+                        self.refused += 1
+                        writer.write(b"Content-Type: command/reply\nReply-Text: -ERR invalid\n\n")
+                        writer.write(b"Content-Type: text/disconnect-notice\nContent-Length: 0\n\n")
                         return
-                await self._answer(writer, answers.get(rest, self.parts[-1].lists.get(rest, "+OK\n")))
+                    writer.write(b"Content-Type: command/reply\nReply-Text: +OK accepted\n\n")
+                elif word == "event":
+                    writer.write(b"Content-Type: command/reply\nReply-Text: +OK event listener enabled json\n\n")
+                    self._welcomed(writer)
+                elif rest == "global_getvar core_uuid":
+                    await self._answer(writer, self.core)
+                elif rest == "uptime s":
+                    await self._answer(writer, "86400")
+                elif rest.startswith("uuid_exists"):
+                    await self._answer(writer, "true")
+                else:
+                    if rest == "callcenter_config agent list" or self.each_list_is_new:
+                        events, answers, drop = self._next(writer, first=first)
+                        first = False
+                        await self._say(writer, *events)
+                        if drop:
+                            return
+                    await self._answer(writer, answers.get(rest, self.parts[-1].lists.get(rest, "+OK\n")))
+
+    async def _say(self, writer: asyncio.StreamWriter, *told: Mapping[str, Any]) -> None:
+        for event in told:
+            body = orjson.dumps(event)
+            head = f"Content-Length: {len(body)}\nContent-Type: text/event-json\n\n"
+            await _ragged(writer, head.encode() + body)
 
     async def _answer(self, writer: asyncio.StreamWriter, text: str) -> None:
         body = text.encode()
@@ -250,3 +275,110 @@ def recorded_event_socket(folder: Path) -> list[Part]:
     if place < len(events):
         parts.append(Part([event for _, event in events[place:]], rounds[-1][1]))
     return parts
+
+
+# ------------------------------------------------------------------------------------------------------- by the clock
+
+
+class Told:
+    """One connection: since when and until when it was told what happens, and when lists; seconds of the session."""
+
+    def __init__(self, since: float, place: int) -> None:
+        self.since = since
+        self.until = math.inf
+        self.lists: list[float] = []
+        self.place = place
+        """Of the next event."""
+
+    def vouches(self, second: float, snapshot: float) -> bool:
+        """Whether a snapshot of that time shows that all was taken that was told here up to a second.
+
+        It is that of the third list after the one before which all was told, or of a later one: what is held back for a
+        moment has been decided by then.
+        """
+        after = [each for each in self.lists if each > second]
+        return len(after) > 3 and after[3] <= snapshot <= self.until
+
+
+class _ByTheClock(_Server):
+    """Plays a session as time passes, to whoever is connected; what happens while nobody is, nobody is ever told.
+
+    :param events: each with its second.
+    :param lists: what the lists say at a second.
+    :param origin: the moment, in seconds since the epoch, that the session's records take for their second 0.
+    """
+
+    def __init__(
+        self,
+        events: Sequence[tuple[float, Mapping[str, Any]]],
+        lists: Callable[[float], Any],
+        origin: int,
+        secret: str,
+    ) -> None:
+        super().__init__([Part((), {})], secret)
+        self.events = list(events)
+        self.lists = lists
+        self.begins = int(time.time() + 2 - self.events[0][0])
+        """The moment of second 0, since the epoch."""
+        self.told: list[Told] = []
+        """Of all connections, oldest first."""
+        self._moves = self.begins - origin
+        self._moment = re.compile(rf"{str(origin)[:5]}\d{{5}}")
+        self._by: dict[asyncio.StreamWriter, tuple[Told, asyncio.Task[None]]] = {}
+
+    @property
+    def now(self) -> float:
+        return time.time() - self.begins
+
+    @property
+    def over(self) -> bool:
+        """Whether everything has happened, and somebody is connected who has asked for lists so much later that he knows."""
+        last = self.events[-1][0]
+        return any(told.lists and told.lists[-1] > last + 4 for told, _ in self._by.values())
+
+    def _welcomed(self, writer: asyncio.StreamWriter) -> None:
+        now = self.now
+        told = Told(now, bisect_right(self.events, now, key=lambda each: each[0]))
+        self.told.append(told)
+        self._by[writer] = told, asyncio.ensure_future(self._tell(writer, told))
+
+    def _gone(self, writer: asyncio.StreamWriter) -> None:
+        if writer in self._by:
+            told, task = self._by.pop(writer)
+            told.until = self.now
+            task.cancel()
+
+    async def _tell(self, writer: asyncio.StreamWriter, told: Told) -> None:
+        with suppress(OSError):
+            while True:
+                async with self._turns[writer]:
+                    await self._say(writer, *self._due(told, self.now))
+                await asyncio.sleep(0.01)
+
+    def _due(self, told: Told, now: float) -> list[Mapping[str, Any]]:
+        first, told.place = told.place, bisect_right(self.events, now, key=lambda each: each[0])
+        return [self._moved(event) for _, event in self.events[first : told.place]]
+
+    def _next(self, writer: asyncio.StreamWriter, *, first: bool) -> tuple[Sequence[Mapping[str, Any]], Any, bool]:
+        now, told = self.now, self._by[writer][0]
+        told.lists.append(now)
+        return self._due(told, now), self._moved(self.lists(now)), False
+
+    def name_of(self, call: str) -> str:
+        """How a call of the session is called now."""
+        return str(self._moved(call))
+
+    def _moved(self, told: Any) -> Any:
+        """With all its moments moved to when the session is played."""
+        text = orjson.dumps(told).decode()
+        return orjson.loads(self._moment.sub(lambda found: str(int(found[0]) + self._moves), text))
+
+
+class AmiByTheClock(_ByTheClock, AmiServer):
+    """Asterisk's manager interface; `lists` are rows of QueueStatus."""
+
+
+class EventSocketByTheClock(_ByTheClock, EventSocketServer):
+    """FreeSWITCH's event socket; `lists` are answers by api command."""
+
+    each_list_is_new = True

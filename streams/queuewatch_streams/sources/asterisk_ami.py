@@ -17,8 +17,9 @@ from typing import Any, Final
 
 from queuewatch_schemas.source_settings import SourceSettings
 from queuewatch_streams.sources.compose import Composer
+from queuewatch_streams.sources.heard import NEVER, OLD, SECOND, Hearing
 from queuewatch_streams.sources.shape import Out, Unreadable
-from queuewatch_streams.sources.visits import TALKING, WAITING, AgentsTold, Stay, Visits
+from queuewatch_streams.sources.visits import TALKING, WAITING, Stay
 
 __all__ = ["GREETING", "UNKNOWN_QUEUE", "Ami", "Message", "fields_of", "messages_of"]
 
@@ -29,20 +30,14 @@ GREETING: Final = "Greeting"
 UNKNOWN_QUEUE: Final = "unknown"
 """The vendor's id, for `map.queues` and `ignore.queues`, of the queue of a refusal where no Newexten told it."""
 
-SECOND: Final = 1_000_000
 SETTLED: Final = SECOND // 4
 """After so long without a word why he left, a caller who left from where he stood has hung up."""
-OLD: Final = 2 * SECOND
-"""What a list alone tells is believed when it is so old: its event cannot still be on its way."""
 LEAVING: Final = 60 * SECOND
 """An announcement to the agent lasts no longer: so long a caller may be on no list, though he is not answered."""
 OTHER_TALK: Final = 5 * SECOND
 """A completion of a talk that began so much earlier or later, on another channel, is not of this talk."""
 RESTARTED: Final = 5 * SECOND
 """Asterisk's uptime is in whole seconds, and it takes a moment to boot."""
-LAST_SIGN: Final = 600 * SECOND
-"""What was open when Asterisk died is closed at most so long before it is heard again: earlier would be too late to count."""
-_LAST: Final = 32_503_680_000 * SECOND  # the year 3000
 MOST_MEMBERS: Final = 20_000
 MOST_ROWS: Final = 200_000
 MOST_DIALLED: Final = 5_000
@@ -51,6 +46,7 @@ _REFUSED: Final = {"FULL": "full", "JOINEMPTY": "no_agents", "JOINUNAVAIL": "no_
 _LEFT: Final = {"TIMEOUT": "timeout", "LEAVEEMPTY": "no_agents", "LEAVEUNAVAIL": "no_agents", "WITHDRAW": "withdrawn"}
 _BY: Final = {"agent": "agent", "caller": "caller", "transfer": "transfer"}
 _IN_USE, _HELD, _RINGING, _GONE = ("2", "3", "7"), "8", "6", ("4", "5")
+_BUSY: Final = frozenset({*_IN_USE, _HELD, _RINGING})
 _LIST_ROWS: Final = frozenset({"QueueParams", "QueueMember", "QueueEntry"})
 _NO_MEANING: Final = frozenset(
     {
@@ -78,14 +74,11 @@ class _Member:
 _KEPT: Final = ("name", "status", "paused", "reason", "in_call", "last_call", "wrap")
 
 
-class Ami:
+class Ami(Hearing):
     """The translator of AMI messages."""
 
     def __init__(self, composer: Composer, memory: Any = None, settings: SourceSettings | None = None) -> None:
-        self.newest = 0
-        self._composer = composer
-        self._visits = Visits(composer)
-        self._told = AgentsTold(composer)
+        super().__init__(composer)
         self._members: dict[tuple[str, str], _Member] = {}
         """By queue and interface."""
         self._keys: dict[str, dict[tuple[str, str], None]] = {}
@@ -102,12 +95,6 @@ class Ami:
         """Callers who stood on the last list, though no event has told of them: how many lists, and since when."""
         self._gap = True
         """Nothing is known of what happened before the next list."""
-        self._heard = 0
-        """When the last event was received."""
-        self._lost = 0
-        """When the last event of the connection before was received."""
-        self._offset = 0
-        """Asterisk's clock less ours, microseconds."""
         self._handlers: dict[str, Callable[[int, int, Mapping[str, str], Out], None]] = {
             "QueueCallerJoin": self._join,
             "QueueCallerLeave": self._leave,
@@ -144,7 +131,8 @@ class Ami:
             if event in _LIST_ROWS:
                 self._row(fields, out)
             elif GREETING in fields:
-                self._gap, self._lost = True, self._heard
+                self._gap = True
+                self._connected()
                 self._rows.clear()
             elif event is not None:
                 self._say(event, received, fields, out)
@@ -168,15 +156,6 @@ class Ami:
             self._offset = at - received
         handler(at, received, fields, out)
         self.newest = max(self.newest, at)
-
-    def advance(self, at: int, out: Out) -> None:
-        """Decide what was held back until then."""
-        self._decide(at, out)
-
-    @property
-    def open_calls(self) -> int:
-        """How many calls it remembers that have not ended."""
-        return self._visits.open_calls
 
     # ------------------------------------------------------------------------------------------------ callers who wait
 
@@ -602,9 +581,8 @@ class Ami:
         self._members, self._keys = {}, {}
         for (queue, interface), member in members.items():
             self._add(queue, interface, member)
-        if self._gap:
-            self._close_missed(at, out)
-        self._gap = False
+        self._gap = self._gap and self._close_missed(at, out)
+        self._forget_gone(at, rows)
         for name in dict.fromkeys([*gone, *(each.name for each in members.values())]):
             self._offered_still(name)
             self._tell(at, name, out)
@@ -656,19 +634,50 @@ class Ami:
         if offer is not None and self._visits.last(*offer, WAITING) is None:
             del self._offered[name]
 
-    def _close_missed(self, at: int, out: Out) -> None:
-        """Talks that ended while nobody listened: their agents are on no call any more."""
+    def _close_missed(self, at: int, out: Out) -> bool:
+        """Talks that ended while nobody listened: their agents are on no call any more.  Whether some have to be seen again.
+
+        An agent may be on another call by now, and then nothing tells for a while that this one is over.
+        """
+        again = False
         for stay in self._visits.unfinished(TALKING):
-            member = self._members.get((stay.queue, stay.more.get("interface", "")))
-            if at - stay.answered < OLD or (member is not None and member.in_call) or "done" in stay.more:
+            member, more = self._members.get((stay.queue, stay.more.get("interface", ""))), stay.more
+            if stay.answered > self._before or "done" in more:
                 continue
-            when = self._lost + self._offset
-            if member is not None and stay.answered <= member.last_call <= at:
-                when = member.last_call
-            try:
-                self._visits.end(out, max(when, stay.answered), stay, None)
-            except Unreadable as why:
-                out.refuse(why.reason, str(why))
+            if at - stay.answered < OLD or (member is not None and member.in_call):
+                more.setdefault("seen", at)
+                more.pop("absent", None)
+                again = True
+            elif "seen" in more and at - more.setdefault("absent", at) < OLD:
+                again = True
+            else:
+                when = self._before
+                if member is not None and stay.answered <= member.last_call <= more.get("seen", at):
+                    when = member.last_call
+                try:
+                    self._visits.end(out, max(when, stay.answered), stay, None)
+                except Unreadable as why:
+                    out.refuse(why.reason, str(why))
+        return again
+
+    def _forget_gone(self, at: int, rows: Iterable[Mapping[str, str]]) -> None:
+        """Callers who are on no list, and whom nobody talks to: how they left was missed, and whoever counts gives them up.
+
+        While an agent of the queue is busy with what is not known, it may be with one of them; its end will tell.
+        """
+        listed = {(row.get("Uniqueid"), row.get("Queue")) for row in rows if row["Event"] == "QueueEntry"}
+        known = {stay.more.get("interface", "") for stay in self._visits.unfinished(TALKING)}
+        busy = {
+            queue
+            for (queue, interface), member in self._members.items()
+            if (member.in_call or member.status in _BUSY) and interface not in known
+        }
+        for stay in self._visits.unfinished(WAITING):
+            left = stay.more.get("left", 0)
+            if (stay.call, stay.queue) in listed or stay.queue in busy or (left > self._before and left > at - LEAVING):
+                stay.more.pop("absent", None)
+            elif at - stay.more.setdefault("absent", at) >= OLD:
+                self._visits.forget(stay)
 
     def _booted(self, at: int, received: int, fields: Mapping[str, str], out: Out) -> None:
         """Asterisk has started since it was last heard: nothing that was open then is still there."""
@@ -676,27 +685,17 @@ class Ami:
         if "Uptime" not in fields or not self._lost or received - uptime < self._lost + RESTARTED:
             out.ignore("no_meaning")
             return
-        when = max(self._lost + self._offset, at - LAST_SIGN)
         self._decide(received, out)
-        for stay in self._visits.unfinished(WAITING):
-            self._visits.divert(out, max(when, stay.queued), stay, "withdrawn")
-        for stay in self._visits.unfinished(TALKING):
-            self._visits.end(out, max(when, stay.answered), stay, "system")
+        self._died(self._lost, at, out)
         self._offered.clear()
         self._held.clear()
 
     # ---------------------------------------------------------------------------------------------------------- memory
 
-    def memory(self) -> Any:
+    def memory(self) -> dict[str, Any]:
         """All calls that may go on, all members, and what is held back."""
-        return {
-            "newest": self.newest,
-            "heard": self._heard,
-            "lost": self._lost,
-            "offset": self._offset,
+        return super().memory() | {
             "gap": self._gap,
-            "visits": self._visits.memory(),
-            "told": self._told.memory(),
             "members": [[*key, *(getattr(each, kept) for kept in _KEPT)] for key, each in self._members.items()],
             "offered": dict(self._offered),
             "held": list(self._held),
@@ -706,10 +705,8 @@ class Ami:
         }
 
     def _recall(self, memory: Any) -> None:
-        self.newest, self._heard, self._offset = memory["newest"], memory["heard"], memory["offset"]
-        self._gap, self._lost = memory["gap"], memory["lost"]
-        self._visits.recall(memory["visits"])
-        self._told.recall(memory["told"])
+        super()._recall(memory)
+        self._gap = memory["gap"]
         for queue, interface, *kept in memory["members"]:
             self._add(queue, interface, _Member(*kept))
         self._offered = {member: (call, queue) for member, (call, queue) in memory["offered"].items()}
@@ -734,7 +731,7 @@ def _checked(record: Message) -> Message:
         received, fields = record
         if (
             type(received) is int
-            and 0 <= received < _LAST
+            and 0 <= received < NEVER
             and isinstance(fields, dict)
             and all(type(value) is str for value in fields.values())
         ):

@@ -11,17 +11,14 @@ import asyncio
 import hashlib
 import ssl
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskAmi
 from queuewatch_streams.sources.asterisk_ami import GREETING, Ami, Message, fields_of, messages_of
-from queuewatch_streams.sources.live import ANSWER_SECONDS, follow, now, read_secret
+from queuewatch_streams.sources.live import ANSWER_SECONDS, Link, LiveReader, now
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost
-from queuewatch_streams.sources.station import Station
 
 __all__ = ["KIND", "AmiReader"]
 
@@ -32,21 +29,13 @@ _LONGEST: Final = 1 << 20
 _PIECE: Final = 1 << 16
 
 
-class _Connection:
+class _Manager(Link[Message]):
     """A connection to the manager interface."""
 
     def __init__(self, where: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._where = where
-        self._reader = reader
-        self._writer = writer
+        super().__init__(where, reader, writer)
         self._rest = b""
         self._number = 0
-        self._came: list[Message] = []
-
-    def taken(self) -> list[Message]:
-        """What has come since this was asked last."""
-        came, self._came = self._came, []
-        return came
 
     async def greet(self) -> None:
         """Wait for the first line.  Raises Lost."""
@@ -131,63 +120,25 @@ class _Connection:
         """Have Asterisk tell all queues, members and callers.  Raises Lost."""
         await self.action("QueueStatus", lambda message: message.get("Event") == "QueueStatusComplete")
 
-    async def close(self) -> None:
-        """Let go."""
-        self._writer.close()
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                await self._writer.wait_closed()
 
-
-class AmiReader:
+class AmiReader(LiveReader[Message, AsteriskAmi, _Manager]):
     """The reader of a manager interface."""
 
-    def __init__(self, name: str, settings: AsteriskAmi, configuration: Configuration) -> None:
-        self._settings = settings
-        self._place = f"sources.{name}.secret_file"
-        self._where = f"{settings.host}:{settings.port}"
-        if settings.secret_file is None:
-            read_secret(self._place, None)  # a secret that is nowhere is known before anything starts
+    def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _Manager:
+        return _Manager(self._where, reader, writer)
 
-    async def run(self, station: Station[Message]) -> None:
-        """Follow the events until the connection is lost.  Raises Lost."""
-        async with self._connected() as link:
-            await follow(
-                station,
-                link,
-                ping_seconds=self._settings.heartbeat_seconds,
-                ask_seconds=self._settings.status_seconds,
-            )
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[_Connection]:
+    def _encryption(self) -> tuple[ssl.SSLContext, str] | None:
         settings = self._settings
-        secret = await asyncio.to_thread(read_secret, self._place, settings.secret_file)
-        context: ssl.SSLContext | None = None
-        if settings.tls:
-            try:
-                context = ssl.create_default_context(cafile=settings.ca_file)
-            except OSError as error:
-                raise Lost(f"{self._where}: {settings.ca_file} cannot be used: {error.strerror or error}") from None
+        if not settings.tls:
+            return None
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                reader, writer = await asyncio.open_connection(
-                    settings.host,
-                    settings.port,
-                    ssl=context,
-                    server_hostname=(settings.tls_name or settings.host) if context else None,
-                )
-        except TimeoutError:
-            raise Lost(f"{self._where}: no connection within {ANSWER_SECONDS:.0f} s") from None
+            return ssl.create_default_context(cafile=settings.ca_file), settings.tls_name or settings.host
         except OSError as error:
-            raise Lost(f"{self._where}: {error.strerror or error}") from None
-        connection = _Connection(self._where, reader, writer)
-        try:
-            await connection.greet()
-            await connection.log_in(settings.username, secret, plain=settings.tls)
-            yield connection
-        finally:
-            await connection.close()
+            raise Lost(f"{self._where}: {settings.ca_file} cannot be used: {error.strerror or error}") from None
+
+    async def _log_in(self, link: _Manager, secret: str) -> None:
+        await link.greet()
+        await link.log_in(self._settings.username, secret, plain=self._settings.tls)
 
     async def look(self) -> Look:
         """Log in and look at the queues.  Raises Lost."""

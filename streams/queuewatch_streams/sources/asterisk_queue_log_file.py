@@ -26,7 +26,7 @@ from watchfiles import awatch
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLog
 from queuewatch_streams.sources.asterisk_queue_log import QueueLog, Tally, lines_of
-from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost
+from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
 from queuewatch_streams.sources.station import Station
 
 __all__ = ["KIND", "QueueLogFile"]
@@ -126,7 +126,7 @@ class _Tail:
         }
 
 
-class QueueLogFile:
+class QueueLogFile(Reader[bytes]):
     """The reader of a queue_log file."""
 
     def __init__(self, name: str, settings: AsteriskQueueLog, configuration: Configuration) -> None:
@@ -169,7 +169,6 @@ class QueueLogFile:
             self._tail = following
         station.behind(tail.size - tail.offset)
         await station.advance(time.time_ns() // 1000 - _SETTLED)
-        await station.settle()
 
     async def _drain(self, station: Station[bytes], tail: _Tail, *, last: bool) -> None:
         """Take whole lines to the end of a file, as long as it is the file that it was.

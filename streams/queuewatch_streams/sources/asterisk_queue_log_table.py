@@ -24,7 +24,7 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLogTable, SourceSettings
 from queuewatch_streams.sources.asterisk_queue_log import SECOND, QueueLog, Tally
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Unreadable
+from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Reader, Unreadable
 from queuewatch_streams.sources.station import Station
 
 __all__ = ["KIND", "QueueLogRows", "QueueLogTable", "instant_of"]
@@ -53,11 +53,14 @@ def _both(local: datetime, zone: ZoneInfo) -> tuple[int, int]:
 def instant_of(value: object, zone: ZoneInfo, last: int) -> int:
     """A row's time as microseconds since the epoch.
 
-    :param value: a date and time, with or without a zone, as an object or as text; or seconds since 1970 as text.
+    :param value: a date and time, with or without a zone, as an object or as text; or seconds since 1970 as text, which may
+        be bytes.
     :param zone: where the PBX's clock hangs, for times without a zone.
     :param last: the time of the row before; 0 where there is none.
     :raises Unreadable: it is none of these.
     """
+    if isinstance(value, bytes):
+        value = _text(value)
     if isinstance(value, str):
         found = _LOCAL.fullmatch(value.strip())
         if found is None:
@@ -96,7 +99,7 @@ class QueueLogRows(QueueLog):
         try:
             if len(record) < 5:
                 raise Unreadable("unreadable", f"it has {len(record)} columns of at least 5")
-            fields = ["" if value is None else value if isinstance(value, str) else str(value) for value in record]
+            fields = [_text(value) for value in record]
             if len(fields) == 6 and "|" in fields[5]:  # older tables have all data in one column
                 fields[5:] = fields[5].split("|")
             self._say_of(instant_of(record[0], self._zone, self._last), fields, out)
@@ -104,7 +107,7 @@ class QueueLogRows(QueueLog):
             out.refuse(why.reason, str(why))
 
 
-class QueueLogTable:
+class QueueLogTable(Reader[Row]):
     """The reader of a queue_log table."""
 
     def __init__(self, name: str, settings: AsteriskQueueLogTable, configuration: Configuration) -> None:
@@ -140,7 +143,6 @@ class QueueLogTable:
                     station.behind((highest or 0) - ids[-1])
                 if len(rows) < AT_ONCE:
                     await station.advance(time.time_ns() // 1000 - 5 * SECOND)
-                    await station.settle()
                     await asyncio.sleep(self._settings.poll_seconds)
         except SQLAlchemyError as error:
             raise Lost(f"{self._where}: {_in_short(error)}") from None
@@ -249,7 +251,7 @@ class QueueLogTable:
             raise Lost(f"{self._where}: {_in_short(error)}") from None
         finally:
             self._disconnect()
-        queues = ", ".join(sorted({str(row[3]) for row in rows} - {"NONE"})) or "none"
+        queues = ", ".join(sorted({_text(row[3]) for row in rows} - {"NONE"})) or "none"
         says = (
             f"{self._where}: can be read, its highest id is {rows[-1][0] if rows else 'none'}",
             f"queues in its newest {len(rows)} rows: {queues}",
@@ -273,13 +275,22 @@ class QueueLogTable:
         while last is not None:
             rows = self._ask(select(*self._columns).where(identity > last).order_by(identity).limit(AT_ONCE))
             for row in rows:
-                tally.add([str(value) for value in row[1:]])
+                tally.add([_text(value) for value in row[1:]])
             last = rows[-1][0] if rows else None
         return tally.told()
 
 
 def _place(ids: list[int]) -> Callable[[int], str]:
     return lambda number: f"row {ids[number]}"
+
+
+def _text(value: object) -> str:
+    """A column's value as the file would have it; columns without a character set give bytes."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
 
 
 def _in_short(error: BaseException) -> str:

@@ -227,11 +227,6 @@ class Composer:
         callers = [{"call": call, "visit": visit, "since": moment(since)} for call, visit, since in waiting]
         self._about(out, "events", "queue.snapshot", at, queue, "list", _dumped({"complete": True, "waiting": callers}))
 
-    def queue_hours(self, out: Out, at: int, queue: str, *, opened: bool, reason: str = "") -> None:
-        """A `queue.opened` or `queue.closed` event."""
-        kind = "queue.opened" if opened else "queue.closed"
-        self._about(out, "events", kind, at, queue, kind, _dumped({"reason": reason} if reason else {}))
-
     def heartbeat(self, out: Out, at: int, interval_s: float, upstream: str) -> None:
         """A `source.heartbeat`; the writer puts it on every partition."""
         data: dict[str, Any] = {"interval_s": interval_s, "upstream": upstream}

@@ -11,15 +11,16 @@ still hang up.  Where an agent answers at the time limit there are two ends; the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import orjson
 
 from queuewatch_schemas.source_settings import SourceSettings
 from queuewatch_streams.sources.compose import Composer
+from queuewatch_streams.sources.heard import NEVER, OLD, SECOND, Hearing
 from queuewatch_streams.sources.shape import Out, Unreadable
-from queuewatch_streams.sources.visits import CLOSED, TALKING, WAITING, AgentsTold, Stay, Visits
+from queuewatch_streams.sources.visits import CLOSED, TALKING, WAITING, Stay
 
 __all__ = [
     "AGENTS",
@@ -47,14 +48,8 @@ MEMBERS: Final = "callcenter_config queue list members "
 GONE: Final = "uuid_exists "
 """With a channel's id behind it; asked of members who are listed as waiting for long."""
 
-SECOND: Final = 1_000_000
-OLD: Final = 2 * SECOND
-"""What a list alone tells is believed when it is so old: its event cannot still be on its way."""
 BRIDGED_BY: Final = 10 * SECOND
 """If nothing is heard of the bridge for so long, an agent who answered is taken to talk."""
-LAST_SIGN: Final = 600 * SECOND
-"""What was open when FreeSWITCH died is closed at most so long before it is heard again: earlier would be too late to count."""
-_LAST: Final = 32_503_680_000 * SECOND  # the year 3000
 MOST_AGENTS: Final = 20_000
 MOST_QUEUES: Final = 10_000
 MOST_GONE: Final = 5_000
@@ -88,14 +83,11 @@ class _Agent:
         """When his last talk ended, to the second."""
 
 
-class Callcenter:
+class Callcenter(Hearing):
     """The translator of what mod_callcenter says."""
 
     def __init__(self, composer: Composer, memory: Any = None, settings: SourceSettings | None = None) -> None:
-        self.newest = 0
-        self._composer = composer
-        self._visits = Visits(composer)
-        self._told = AgentsTold(composer)
+        super().__init__(composer)
         self._agents: dict[str, _Agent] = {}
         self._tiers: dict[str, list[str]] = {}
         """By agent: the queues that he serves."""
@@ -109,11 +101,6 @@ class Callcenter:
         """Queues whose next list tells what was missed."""
         self._cores = ["", ""]
         """The Core-UUID as events tell it, and as the connection did: each is compared with its own kind."""
-        self._heard = 0
-        self._lost = 0
-        """When the last record of the connection before was received."""
-        self._offset = 0
-        """FreeSWITCH's clock less ours, microseconds."""
         self._handlers: dict[str, Callable[[int, int, Mapping[str, Any], Out], None]] = {
             "member-queue-start": self._start,
             "member-queue-resume": self._start,
@@ -136,7 +123,7 @@ class Callcenter:
             if len(record) != 2 or not isinstance(record[1], dict) or type(record[0]) is not int:
                 raise Unreadable("unreadable", "it is no event in JSON")
             received, fields = record
-            if not 0 <= received < _LAST:
+            if not 0 <= received < NEVER:
                 raise Unreadable("bad_time", "it was received at no time")
             if fields.get("cmd") == CONNECTED:  # what was waited for may have come meanwhile
                 self._held = [(received + OLD, call, member) for _, call, member in self._held]
@@ -179,15 +166,6 @@ class Callcenter:
             self._new_core(0, core, at, out)
         handler(at, received, fields, out)
         self.newest = max(self.newest, at)
-
-    def advance(self, at: int, out: Out) -> None:
-        """Decide what was held back until then."""
-        self._decide(at, out)
-
-    @property
-    def open_calls(self) -> int:
-        """How many calls it remembers that have not ended."""
-        return self._visits.open_calls
 
     # ---------------------------------------------------------------------------------------------------------- passes
 
@@ -407,7 +385,7 @@ class Callcenter:
         at = received + self._offset
         self.newest = max(self.newest, at)
         if command == CONNECTED:
-            self._lost = self._heard
+            self._connected()
             self._missed = list(dict.fromkeys(stay.queue for stay in self._visits.unfinished(WAITING, TALKING)))
             self._new_core(1, answer.strip(), at, out)
         elif command.startswith(MEMBERS):
@@ -430,11 +408,7 @@ class Callcenter:
         if not before or before == core or not core:
             return
         self._cores[1 - which] = ""  # what the other has told is of the time before
-        when = max(self._heard + self._offset, at - LAST_SIGN)
-        for stay in self._visits.unfinished(WAITING):
-            self._visits.divert(out, max(when, stay.queued), stay, "withdrawn")
-        for stay in self._visits.unfinished(TALKING):
-            self._visits.end(out, max(when, stay.answered), stay, "system")
+        self._died(self._heard, at, out)
         self._held.clear()
 
     def _list_queues(self, at: int, answer: str, out: Out) -> None:
@@ -488,26 +462,46 @@ class Callcenter:
         missed = queue in self._missed
         waiting: dict[tuple[str, int], int] = {}
         talking: set[tuple[str, str]] = set()
+        listed: set[tuple[str, str]] = set()
         for row in rows_of(answer, "cid_name", out):
+            if row.get("state") != "Abandoned" and row.get("session_uuid", "") not in self._gone:
+                listed.add((row.get("session_uuid", ""), row.get("uuid", "")))
             try:
                 self._read_member(at, queue, name, row, missed, waiting, talking, out)
             except Unreadable as why:
                 out.refuse(why.reason, str(why))
-        if missed:
+        if missed and not self._close_missed(at, queue, talking, out):
             self._missed.remove(queue)
-            for stay in self._visits.unfinished(WAITING):
-                if stay.queue == queue and (stay.call, stay.mark) not in talking and "bridge" in stay.more:
-                    self._talks(stay, out)
-            for stay in self._visits.unfinished(TALKING):
-                if stay.queue == queue and (stay.call, stay.mark) not in talking and at - stay.answered > OLD:
-                    agent = self._agents.get(stay.more.get("agent", ""))
-                    when = self._lost + self._offset
-                    if agent is not None and stay.answered <= agent.last_end <= at:
-                        when = agent.last_end
-                    self._visits.end(out, when, stay, None)
+        for stay in self._visits.unfinished(WAITING):
+            if stay.queue == queue:
+                if (stay.call, stay.mark) in listed:
+                    stay.more.pop("absent", None)
+                elif at - stay.more.setdefault("absent", at) >= OLD:  # how he left was missed
+                    self._visits.forget(stay)
         same = [each for each in self._queues if each != queue and self._composer.queue(each) == name]
         if not same:  # several queues of one name here have no list that is complete
             self._composer.snapshot(out, at, name, [(call, visit, since) for (call, visit), since in waiting.items()])
+
+    def _close_missed(self, at: int, queue: str, talking: Collection[tuple[str, str]], out: Out) -> bool:
+        """Talks of before that began or ended while nobody listened.  Whether some have to be seen again."""
+        too_young = False
+        for stay in self._visits.unfinished(WAITING):
+            if stay.queue != queue or (stay.call, stay.mark) in talking or "bridge" not in stay.more:
+                continue
+            if stay.more["bridge"] <= self._before:
+                self._talks(stay, out)
+        for stay in self._visits.unfinished(TALKING):
+            if stay.queue != queue or (stay.call, stay.mark) in talking or stay.answered > self._before:
+                continue
+            if at - stay.answered <= OLD:
+                too_young = True
+                continue
+            agent = self._agents.get(stay.more.get("agent", ""))
+            when = self._before
+            if agent is not None and stay.answered <= agent.last_end <= at:
+                when = agent.last_end
+            self._visits.end(out, when, stay, None)
+        return too_young
 
     def _read_member(
         self,
@@ -571,16 +565,10 @@ class Callcenter:
 
     # ---------------------------------------------------------------------------------------------------------- memory
 
-    def memory(self) -> Any:
+    def memory(self) -> dict[str, Any]:
         """All passes that may go on, all agents, and what is held back."""
-        return {
-            "newest": self.newest,
-            "heard": self._heard,
-            "lost": self._lost,
-            "offset": self._offset,
+        return super().memory() | {
             "cores": list(self._cores),
-            "visits": self._visits.memory(),
-            "told": self._told.memory(),
             "agents": {
                 name: [each.status, each.state, each.wrap, each.last_end] for name, each in self._agents.items()
             },
@@ -592,10 +580,8 @@ class Callcenter:
         }
 
     def _recall(self, memory: Any) -> None:
-        self.newest, self._heard, self._lost = memory["newest"], memory["heard"], memory["lost"]
-        self._offset, self._cores = memory["offset"], list(memory["cores"])
-        self._visits.recall(memory["visits"])
-        self._told.recall(memory["told"])
+        super()._recall(memory)
+        self._cores = list(memory["cores"])
         self._agents = {name: _Agent(*kept) for name, kept in memory["agents"].items()}
         self._tiers, self._queues = dict(memory["tiers"]), dict(memory["queues"])
         self._held = [(until, call, member) for until, call, member in memory["held"]]

@@ -6,15 +6,12 @@ The client is our own: genesis, the library for it, needs an older rich than our
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import unquote
 
 import orjson
 
-from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import Freeswitch
 from queuewatch_streams.sources.freeswitch import (
     AGENTS,
@@ -29,9 +26,8 @@ from queuewatch_streams.sources.freeswitch import (
     rows_of,
     waiting_sessions,
 )
-from queuewatch_streams.sources.live import ANSWER_SECONDS, follow, now, read_secret
+from queuewatch_streams.sources.live import ANSWER_SECONDS, Link, LiveReader, now
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost
-from queuewatch_streams.sources.station import Station
 
 __all__ = ["KIND", "FreeswitchReader"]
 
@@ -45,14 +41,11 @@ _ASKED_AT_MOST: Final = 500
 _AT_ONCE: Final = 1000
 
 
-class _Connection:
+class _EventSocket(Link[Heard]):
     """A connection to the event socket."""
 
     def __init__(self, where: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._where = where
-        self._reader = reader
-        self._writer = writer
-        self._came: list[Heard] = []
+        super().__init__(where, reader, writer)
         self._frame: asyncio.Task[tuple[dict[str, str], bytes]] | None = None
         self._core = ""
 
@@ -98,11 +91,6 @@ class _Connection:
             except ValueError:
                 self._came.append((now(), None))
         return kind, headers, body
-
-    def taken(self) -> list[Heard]:
-        """What has come since this was asked last."""
-        came, self._came = self._came, []
-        return came
 
     async def hear(self, seconds: float) -> None:
         """Wait at most so long for something to come.  Raises Lost."""
@@ -182,49 +170,17 @@ class _Connection:
         if self._frame is not None:
             self._frame.cancel()
             await asyncio.gather(self._frame, return_exceptions=True)
-        self._writer.close()
-        with suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                await self._writer.wait_closed()
+        await super().close()
 
 
-class FreeswitchReader:
+class FreeswitchReader(LiveReader[Heard, Freeswitch, _EventSocket]):
     """The reader of an event socket."""
 
-    def __init__(self, name: str, settings: Freeswitch, configuration: Configuration) -> None:
-        self._settings = settings
-        self._place = f"sources.{name}.secret_file"
-        self._where = f"{settings.host}:{settings.port}"
-        if settings.secret_file is None:
-            read_secret(self._place, None)  # a secret that is nowhere is known before anything starts
+    def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> _EventSocket:
+        return _EventSocket(self._where, reader, writer)
 
-    async def run(self, station: Station[Heard]) -> None:
-        """Follow the events until the connection is lost.  Raises Lost."""
-        async with self._connected() as link:
-            await follow(
-                station,
-                link,
-                ping_seconds=self._settings.heartbeat_seconds,
-                ask_seconds=self._settings.status_seconds,
-            )
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[_Connection]:
-        settings = self._settings
-        secret = await asyncio.to_thread(read_secret, self._place, settings.secret_file)
-        try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                reader, writer = await asyncio.open_connection(settings.host, settings.port, limit=1 << 20)
-        except TimeoutError:
-            raise Lost(f"{self._where}: no connection within {ANSWER_SECONDS:.0f} s") from None
-        except OSError as error:
-            raise Lost(f"{self._where}: {error.strerror or error}") from None
-        connection = _Connection(self._where, reader, writer)
-        try:
-            await connection.log_in(settings.username, secret)
-            yield connection
-        finally:
-            await connection.close()
+    async def _log_in(self, link: _EventSocket, secret: str) -> None:
+        await link.log_in(self._settings.username, secret)
 
     async def look(self) -> Look:
         """Log in and look at queues, agents and members.  Raises Lost."""

@@ -32,7 +32,7 @@ from queuewatch_streams.publish import address
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Out, Unreadable
 
-__all__ = ["HEARTBEAT", "Grant", "Posted", "Senders", "TokensTrouble", "batch_of", "events_of", "judge"]
+__all__ = ["HEARTBEAT", "Grant", "Posted", "Senders", "TokensTrouble", "batch_of", "judge"]
 
 HEARTBEAT: Final = "queuewatch.source.heartbeat.v1"
 _EVICTED: Final = "queuewatch.call.evicted.v1"
@@ -305,13 +305,3 @@ def _without_values(why: Rejected) -> str:
     """Where the fault is and of what kind, for logs: the sender alone is shown what it sent."""
     place = re.match(r"[a-z_]+(?:\.[a-z0-9_]+)*(?=: )", why.detail)
     return f"{place[0]}: {why.reason}" if place else str(why.reason)
-
-
-def events_of(lines: Iterable[bytes]) -> Iterator[tuple[int, Any]]:
-    """For `convert`: the events of a file, one a line; what is no JSON is None, which is refused."""
-    for number, line in enumerate(lines, 1):
-        if not line.isspace():
-            try:
-                yield number, orjson.loads(line)
-            except orjson.JSONDecodeError:
-                yield number, None

@@ -17,10 +17,11 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.events import Rejected
 from queuewatch_schemas.source_settings import Http
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.http import HEARTBEAT, Grant, Posted, Senders, TokensTrouble, batch_of, events_of, judge
+from queuewatch_streams.sources.http import HEARTBEAT, Grant, Posted, Senders, TokensTrouble, batch_of, judge
+from queuewatch_streams.sources.json_lines import records_of
 from queuewatch_streams.sources.listening import Away, Door, Rate, body_of, is_loopback, problem, retry_later
-from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out
-from queuewatch_streams.sources.station import Station
+from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Reader
+from queuewatch_streams.sources.station import Station, together
 
 __all__ = ["KIND", "HttpReader"]
 
@@ -30,7 +31,7 @@ _LOOK_AGAIN: Final = 1.0
 """How often the file of tokens is looked at for changes."""
 
 
-class HttpReader:
+class HttpReader(Reader[Any]):
     """The reader of what is posted."""
 
     def __init__(self, name: str, settings: Http, configuration: Configuration) -> None:
@@ -45,23 +46,15 @@ class HttpReader:
 
     # --------------------------------------------------------------------------------------------------- as a source
 
+    async def open(self) -> None:
+        """Listen; who comes before anything can be taken is told to come again.  Raises PortTaken."""
+        await self.door.open([web.post("/v1/events", self._post)])
+
     async def run(self, station: Station[Any]) -> None:
         """Take what is posted.  Raises Lost where the file of tokens cannot be used: then nobody is let in."""
         self._station = station
         await self._know_senders()
-        await self.door.open([web.post("/v1/events", self._post)])
-        work = [
-            asyncio.ensure_future(self.door.pass_on(station, self._take)),
-            asyncio.ensure_future(self._watch_tokens()),
-        ]
-        try:
-            done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-            for each in done:
-                each.result()
-        finally:
-            for each in work:
-                each.cancel()
-            await asyncio.gather(*work, return_exceptions=True)
+        await together(self.door.pass_on(station, self._take), self._watch_tokens())
 
     async def close(self) -> None:
         """Listen no more."""
@@ -75,8 +68,7 @@ class HttpReader:
             out = Out()
             for beat in beats:
                 self._heartbeats.translate(beat, out)
-            # The station has no word for what goes to every partition; see its own heartbeats.
-            await station._writer.put(out.messages, everywhere=True)
+            await station.announce(out.messages)
         calls = [event for event in events if event["type"] != HEARTBEAT]
         await station.take(calls, None, lambda number: f"event {number + 1} of a batch")
         station.looked(self._settings.quiet_after_seconds)
@@ -203,5 +195,5 @@ _COUNTED: Final = {
 """What is refused, in the catalogue's words."""
 
 KIND = Kind(
-    translator=lambda composer, memory, settings: Posted(composer, settings), reader=HttpReader, records=events_of
+    translator=lambda composer, memory, settings: Posted(composer, settings), reader=HttpReader, records=records_of
 )

@@ -17,6 +17,9 @@ KINDS: Final[Mapping[str, str]] = {
     "asterisk-ami": "asterisk_ami_socket",
     "freeswitch": "freeswitch_socket",
     "http": "http_server",
+    "twilio-taskrouter": "twilio_webhook",
+    "amazon-connect": "amazon_connect_streams",
+    "genesys-cloud": "genesys_cloud",
 }
 """The module that has `KIND`, for each kind."""
 SHORT: Final[Mapping[str, str]] = {"asterisk": "asterisk-queue-log"}

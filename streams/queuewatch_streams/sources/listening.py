@@ -21,7 +21,7 @@ from typing import Any, Final, Generic, TypeVar
 import orjson
 from aiohttp import web
 
-from queuewatch_schemas.source_settings import Http
+from queuewatch_schemas.source_settings import Listening
 from queuewatch_streams.serve import PortTaken
 from queuewatch_streams.sources.station import Station
 
@@ -33,6 +33,8 @@ AGAIN_SECONDS: Final = 5
 """When a sender is to come again while the brokers are away."""
 BODY_SECONDS: Final = 30.0
 """A request whose body takes longer is given up."""
+CLOSE_SECONDS: Final = 5.0
+"""A request that is still coming in after so long is cut off when the source ends."""
 MOST_REQUESTS: Final = 64
 """Requests that are served at once."""
 MOST_HELD: Final = 16 * 1024 * 1024
@@ -59,14 +61,12 @@ class Door(Generic[R]):
     :param place: where in the configuration the port is set, for people.
     """
 
-    def __init__(self, settings: Http, place: str) -> None:
+    def __init__(self, settings: Listening, place: str) -> None:
         self.port = settings.port
         self._host = settings.listen_host
         self._most_bytes = settings.most_bytes
         self._patience = settings.answer_seconds
         self._place = place
-        self.turn = asyncio.Lock()
-        """Held while records are taken: whoever else gives the station something, or moves it on, waits for it."""
         self._runner: web.AppRunner | None = None
         self._waiting: asyncio.Queue[_Handed[R]] = asyncio.Queue()
         self._held = 0
@@ -80,7 +80,7 @@ class Door(Generic[R]):
             return
         application = web.Application(client_max_size=self._most_bytes, middlewares=[self._one_of_few])
         application.add_routes(list(routes))
-        runner = web.AppRunner(application, access_log=None)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=CLOSE_SECONDS)
         await runner.setup()
         try:
             await web.TCPSite(runner, self._host, self.port).start()
@@ -127,7 +127,8 @@ class Door(Generic[R]):
         self._held += size
         self._waiting.put_nowait(handed)
         try:
-            await asyncio.wait_for(handed.done, self._patience)
+            async with asyncio.timeout(self._patience):
+                await handed.done
         except TimeoutError:
             handed.records = ()
             raise Away from None
@@ -146,11 +147,10 @@ class Door(Generic[R]):
                 while not self._waiting.empty():
                     under_way.append(self._waiting.get_nowait())
                 self._held -= sum(each.size for each in under_way)
-                async with self.turn:
-                    for each in under_way:
-                        if each.records and not each.done.done():  # else nobody waits any more: it will come again
-                            await take(each.records)
-                    await station.settle()
+                for each in under_way:
+                    if each.records and not each.done.done():  # else nobody waits any more: it will come again
+                        await take(each.records)
+                await station.acknowledged()
                 for each in under_way:
                     if not each.done.done():
                         each.done.set_result(None)

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 import time
-from collections.abc import Awaitable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Generic, TypeVar
 
+from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.configuration_file import ConfigurationError
-from queuewatch_streams.sources.shape import Lost
+from queuewatch_schemas.source_settings import Connected
+from queuewatch_streams.sources.shape import Lost, Reader
 from queuewatch_streams.sources.station import Station
 
-__all__ = ["ANSWER_SECONDS", "SECRET_VARIABLE", "Link", "follow", "now", "read_secret"]
+__all__ = ["ANSWER_SECONDS", "SECRET_VARIABLE", "Link", "LiveReader", "follow", "now", "read_secret"]
 
 ANSWER_SECONDS: Final = 15.0
 """A system that has not answered by then is gone."""
@@ -26,24 +31,101 @@ SECRET_VARIABLE: Final = "QUEUEWATCH_SOURCE_SECRET"
 _IDLE: Final = 0.1
 _AGAIN: Final = 3.0
 """Seconds after a connect for the second list: who is on neither has left, and what is on both is no event on its way."""
-_SETTLE: Final = 1.0
-R = TypeVar("R", covariant=True)
+_LONGEST_LINE: Final = 1 << 20
+"""Bytes that may come before the end of a line, or of a head, is seen."""
+R = TypeVar("R")
+S = TypeVar("S", bound=Connected)
 
 
-class Link(Protocol[R]):
-    """A connection that is logged in.  What comes over it is kept until `taken`, also when it is then lost."""
+class Link(ABC, Generic[R]):
+    """A connection.  What comes over it is kept until `taken`, also when it is then lost.
 
-    def taken(self) -> Sequence[R]:
+    :param where: host and port, for people.
+    """
+
+    def __init__(self, where: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._where = where
+        self._reader = reader
+        self._writer = writer
+        self._came: list[R] = []
+
+    def taken(self) -> list[R]:
         """What has come since this was asked last."""
+        came, self._came = self._came, []
+        return came
 
+    @abstractmethod
     async def hear(self, seconds: float) -> None:
         """Wait at most so long for something to come.  Raises Lost."""
 
+    @abstractmethod
     async def ping(self) -> None:
         """Have the system answer.  Raises Lost."""
 
+    @abstractmethod
     async def ask(self) -> None:
         """Have the system tell all its lists.  Raises Lost."""
+
+    async def close(self) -> None:
+        """Let go."""
+        self._writer.close()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(1):
+                await self._writer.wait_closed()
+
+
+L = TypeVar("L", bound=Link)  # type: ignore[type-arg]  # of any records
+
+
+class LiveReader(Reader[R], Generic[R, S, L]):
+    """The reader of a system that is connected to, logged in to and followed."""
+
+    def __init__(self, name: str, settings: S, configuration: Configuration) -> None:
+        self._settings = settings
+        self._place = f"sources.{name}.secret_file"
+        self._where = f"{settings.host}:{settings.port}"
+        if settings.secret_file is None:
+            read_secret(self._place, None)  # a secret that is nowhere is known before anything starts
+
+    @abstractmethod
+    def _link(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> L:
+        """The connection's own words."""
+
+    @abstractmethod
+    async def _log_in(self, link: L, secret: str) -> None:
+        """Log in, so that the link tells what happens.  Raises Lost."""
+
+    def _encryption(self) -> tuple[ssl.SSLContext, str] | None:
+        """Where the connection is encrypted: by what, and the name that the certificate must have.  Raises Lost."""
+        return None
+
+    async def run(self, station: Station[R]) -> None:
+        """Follow what happens until the connection is lost.  Raises Lost."""
+        settings = self._settings
+        async with self._connected() as link:
+            await follow(station, link, ping_seconds=settings.heartbeat_seconds, ask_seconds=settings.status_seconds)
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[L]:
+        """A connection that is logged in.  Raises Lost."""
+        settings = self._settings
+        secret = await asyncio.to_thread(read_secret, self._place, settings.secret_file)
+        context, name = self._encryption() or (None, None)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                reader, writer = await asyncio.open_connection(
+                    settings.host, settings.port, ssl=context, server_hostname=name, limit=_LONGEST_LINE
+                )
+        except TimeoutError:
+            raise Lost(f"{self._where}: no connection within {ANSWER_SECONDS:.0f} s") from None
+        except OSError as error:
+            raise Lost(f"{self._where}: {error.strerror or error}") from None
+        link = self._link(reader, writer)
+        try:
+            await self._log_in(link, secret)
+            yield link
+        finally:
+            await link.close()
 
 
 def now() -> int:
@@ -59,17 +141,17 @@ async def follow(station: Station[R], link: Link[R], *, ping_seconds: float, ask
     :raises Lost: it is gone, or does not answer.
     """
     clock = asyncio.get_running_loop().time
-    number, unsettled, settled = 0, False, 0.0
+    number = 0
 
     async def after(step: Awaitable[None]) -> bool:
         """Do something over the connection and take what came meanwhile, though it was the last; whether anything came."""
-        nonlocal number, unsettled
+        nonlocal number
         try:
             await step
         finally:
             records = link.taken()
             if records:
-                first, number, unsettled = number, number + len(records), True
+                first, number = number, number + len(records)
                 await station.take(records, None, lambda place: f"record {first + place + 1} of the connection")
         return bool(records)
 
@@ -90,9 +172,6 @@ async def follow(station: Station[R], link: Link[R], *, ping_seconds: float, ask
             await after(link.ping())
             station.looked()
             pinged = clock()
-        if unsettled and at - settled >= _SETTLE:
-            await station.settle()
-            unsettled, settled = False, clock()
 
 
 def read_secret(place: str, file: Path | None) -> str:

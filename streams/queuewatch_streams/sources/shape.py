@@ -6,10 +6,11 @@ ids too.  That is what makes a repeat harmless, and why a crash may repeat but n
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import SourceSettings
@@ -134,20 +135,35 @@ class Counters:
     """Since when the vendor counts, where that is not what was asked for."""
 
 
-class Reader(Protocol[R]):
-    """The I/O of one source: brings records to its station, in order, each with the position behind it."""
+class Reader(ABC, Generic[R]):
+    """The I/O of one source: brings records to its station, in order, each with the position behind it.
 
+    Made also for `--check` and `--compare`, which only ask `look` and `counters`: nothing is opened before `open`.
+    """
+
+    async def open(self) -> None:
+        """Whatever is to be there from the start to the end, whether Kafka is or not: the port of a listener.
+
+        Awaited once, before the first `run`.  Raises PortTaken.
+        """
+
+    async def close(self) -> None:
+        """Let go of what `open` opened.  Awaited when the source ends, also where `open` failed."""
+
+    @abstractmethod
     async def run(self, station: Station[R]) -> None:
         """Read for ever from `station.position` on.
 
         `await station.take(records, position)` for what has come; `station.looked()` after every real look at the system;
-        `await station.settle()` when everything is taken and nothing more is there.  Raises Lost when the system is gone: it
-        is called again after a while, with the position then.  Cancelled when the source ends.
+        `await station.settle()` before the vendor is told to forget records.  Several tasks may do so.  Raises Lost when the
+        system is gone: it is called again after a while, with the position then.  Cancelled when the source ends.
         """
 
+    @abstractmethod
     async def look(self) -> Look:
         """A short look for `--check`, which changes nothing.  Raises Lost."""
 
+    @abstractmethod
     async def counters(self, since: datetime) -> Counters:
         """The vendor's own figures from `since` until now, for `--compare`.  Raises Lost."""
 

@@ -1,9 +1,9 @@
 """One running source: what a reader brings is translated, written, and only then its position saved.
 
 The order is always the same: records into the translator, its events to the brokers, their acknowledgement awaited, then
-position and memory saved together.  A crash at any point repeats some events, which changes nothing, and loses none.  Where
-Kafka fails everything starts again from what is saved, as after a crash; where only the vendor's system is lost, the reader
-is called again and the translator goes on as it was.
+position and memory saved together, so seldom that it costs little, however much there is to remember.  A crash at any point
+repeats some events, which changes nothing, and loses none.  Where Kafka fails everything starts again from what is saved, as
+after a crash; where only the vendor's system is lost, the reader is called again and the translator goes on as it was.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -25,18 +25,22 @@ from queuewatch_streams.kafka import KafkaTrouble
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.doubles import doubled
 from queuewatch_streams.sources.serving import Figures
-from queuewatch_streams.sources.shape import Begin, Kind, Lost, Out, Reader, Translator
+from queuewatch_streams.sources.shape import Begin, Kind, Lost, Message, Out, Reader, Translator
 from queuewatch_streams.sources.state import Saved, StateFile
 from queuewatch_streams.sources.writer import Writer
 
-__all__ = ["Station"]
+__all__ = ["Station", "together"]
 
 log = logging.getLogger(__name__)
 
 DOUBLES_SECONDS: Final = 600.0
 """So often it is looked whether another source tells of the same calls, among those since the last look."""
 SAVE_SECONDS: Final = 1.0
-"""While records come without end, the position is saved so often."""
+"""The shortest pause between two saves."""
+_SELDOM: Final = 20
+"""The pause between two saves is at least so many times as long as the first of them took."""
+_SELDOMEST: Final = 30.0
+"""The longest pause between two saves, in seconds."""
 PATIENCE: Final = 10.0
 """Seconds without an answer from the brokers after which that is told."""
 _LONGEST_PAUSE: Final = 60.0
@@ -82,10 +86,16 @@ class Station(Generic[R]):
         self._translator: Translator[R]
         self._writer = Writer(configuration)
         self._out = Out()
+        self._turn = asyncio.Lock()
+        """Held while records are taken and while what is taken is saved: several tasks of a reader may do either."""
         self._whole = True
-        """Whether position and memory belong together: not while records are being taken."""
-        self._unsaved = False
-        self._saved_at = 0.0
+        """Whether position and memory belong together: not where a translator failed amidst records."""
+        self._changes = 0
+        """How often position or memory have changed in this session."""
+        self._saved = 0
+        """How many of these changes are saved."""
+        self._save_again = 0.0
+        """Before then nothing is saved."""
         self._told: dict[str, int] = {}
         self._good_until = 0.0
         self._down: str | None = None
@@ -99,48 +109,99 @@ class Station(Generic[R]):
     ) -> None:
         """Translate records and send their events; waits while the brokers are slower.
 
-        :param position: where to read on once these are taken, as JSON can hold it.
+        :param position: where to read on once these are taken, as JSON can hold it; a reader of several streams at once gives
+            a function instead, which makes it of the position before.
         :param where: tells people which record was the n-th of these, from 0.
         :raises KafkaTrouble: the brokers did not take events; let it pass.
         """
         translate, out, number = self._translator.translate, self._out, -1
-        self._whole = False
-        for number, record in enumerate(records):
-            translate(record, out)
-            if out.refused:
-                self._tell(out, where(number))
-        self._figures.count("source_records_total", number + 1)
-        await self._send()
-        self.position = position
-        self._whole = self._unsaved = True
-        self._figures.show("source_open_calls", self._translator.open_calls)
-        if self._translator.newest:
-            self._figures.show("source_delay_seconds", max(0.0, time.time() - self._translator.newest / 1e6))
-        if time.monotonic() - self._saved_at >= SAVE_SECONDS:
-            await self.settle()
+        async with self._turn:
+            self._whole = False
+            for number, record in enumerate(records):
+                translate(record, out)
+                if out.refused:
+                    self._tell(out, where(number))
+            self.position = position(self.position) if callable(position) else position
+            self._whole = True
+            self._changes += 1
+            self._figures.count("source_records_total", number + 1)
+            await self._send()
+            self._figures.show("source_open_calls", self._translator.open_calls)
+            if self._translator.newest:
+                self._figures.show("source_delay_seconds", max(0.0, time.time() - self._translator.newest / 1e6))
 
     async def advance(self, at: int) -> None:
-        """Tell the translator that nothing older than `at` will come any more, microseconds since the epoch."""
-        self._whole = False
-        self._translator.advance(at, self._out)
-        self._unsaved = self._unsaved or bool(self._out.messages)
-        await self._send()
-        self._whole = True
-
-    async def settle(self) -> None:
-        """Wait until everything taken is acknowledged, and save where we are.
-
-        A reader awaits it when all is taken, and before it tells its vendor that records were received.
+        """Tell the translator that nothing older than `at` will come any more, microseconds since the epoch.
 
         :raises KafkaTrouble: the brokers did not take events; let it pass.
         """
+        async with self._turn:
+            self._whole = False
+            self._translator.advance(at, self._out)
+            self._whole = True
+            self._changes += bool(self._out.messages)
+            if self._out.refused:
+                self._tell(self._out, "what was held back")
+            await self._send()
+
+    async def announce(self, messages: Iterable[Message]) -> None:
+        """Send events that concern every partition, as heartbeats do; safe once `acknowledged` has returned.
+
+        :raises KafkaTrouble: the brokers did not take events; let it pass.
+        """
+        await self._writer.put(messages, everywhere=True)
+
+    async def acknowledged(self) -> None:
+        """Wait until the brokers have acknowledged all that follows from what was taken.
+
+        That suffices a reader to tell its vendor so whose vendor can be asked for the records once more, from the position
+        that is saved on, or whose translator remembers nothing.
+
+        :raises KafkaTrouble: the brokers did not take events; let it pass.
+        """
+        async with self._turn:
+            await self._acknowledged()
+
+    async def settle(self) -> None:
+        """Wait until what was taken by now is acknowledged and saved, which may last for the pause between two saves.
+
+        A reader awaits it before it has its vendor forget records.  Else there is no need to: the station saves by itself.
+
+        :raises KafkaTrouble: the brokers did not take events; let it pass.
+        """
+        changes = self._changes
+        while self._saved < changes:
+            await asyncio.sleep(self._save_again - time.monotonic())
+            async with self._turn:
+                if self._saved < changes and time.monotonic() >= self._save_again:
+                    await self._settle()
+
+    async def _acknowledged(self) -> None:
+        await self._send()
         await self._writer.settled()
-        if self._unsaved:
-            saved = Saved(self.position, self._translator.memory())
-            await asyncio.to_thread(self._state.save, saved)
-            self._unsaved = False
+
+    async def _settle(self) -> None:
+        await self._acknowledged()
+        began, changes = time.monotonic(), self._changes
+        if self._whole:
+            await self._save(Saved(self.position, self._translator.memory()))
+            self._saved = changes
             self._figures.show("source_saved_timestamp_seconds", time.time())
-        self._saved_at = time.monotonic()
+        ended = time.monotonic()
+        self._save_again = ended + min(_SELDOMEST, max(SAVE_SECONDS, _SELDOM * (ended - began)))
+
+    async def _save(self, saved: Saved) -> None:
+        """Save, in a thread; a thread cannot be cancelled, so who cancels this waits, and nothing is taken meanwhile."""
+        saving = asyncio.ensure_future(asyncio.to_thread(self._state.save, saved))
+        cancelled: asyncio.CancelledError | None = None
+        while not saving.done():
+            try:
+                await asyncio.wait([saving])
+            except asyncio.CancelledError as why:
+                cancelled = why
+        saving.result()
+        if cancelled is not None:
+            raise cancelled
 
     def looked(self, good_for: float | None = None) -> None:
         """There was a real look at the system (an answer, a row, a new line): it is up.
@@ -179,16 +240,23 @@ class Station(Generic[R]):
         return f"Kafka at {self._configuration.kafka.brokers} has acknowledged nothing for {waiting:.0f} s"
 
     async def run(self) -> None:
-        """Run until cancelled; what was taken by then is acknowledged and saved, if that is possible at all."""
-        while True:
-            try:
-                await self._session()
-            except KafkaTrouble as why:
-                self._ill = str(why)
-                wait = self._pause.next()
-                log.warning("%s: %s; trying again in %.0f s", self._name, why, wait)
-                self._figures.count("source_reconnects_total")
-                await asyncio.sleep(wait)
+        """Run until cancelled; what was taken by then is acknowledged and saved, if that is possible at all.
+
+        :raises PortTaken: the reader cannot listen.
+        """
+        try:
+            await self._reader.open()
+            while True:
+                try:
+                    await self._session()
+                except KafkaTrouble as why:
+                    self._ill = str(why)
+                    wait = self._pause.next()
+                    log.warning("%s: %s; trying again in %.0f s", self._name, why, wait)
+                    self._figures.count("source_reconnects_total")
+                    await asyncio.sleep(wait)
+        finally:
+            await self._reader.close()
 
     async def _session(self) -> None:
         """From what is saved until Kafka fails."""
@@ -197,25 +265,18 @@ class Station(Generic[R]):
         self._translator = self._kind.translator(
             self._composer, None if saved is None else saved.memory, self._settings
         )
-        self._out, self._whole, self._unsaved = Out(), True, False
+        self._out, self._whole, self._changes, self._saved = Out(), True, 0, 0
         self._writer = Writer(self._configuration)
         try:
             await self._writer.start()
             self._ill = None
-            work = {
-                asyncio.ensure_future(each) for each in (self._follow(), self._beat(), self._watch(), self._compare())
-            }
             try:
-                done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    task.result()
+                await together(self._follow(), self._keep(), self._beat(), self._watch(), self._compare())
             finally:
-                for task in work:
-                    task.cancel()
-                await asyncio.gather(*work, return_exceptions=True)
-                if self._whole and self._unsaved:
+                if self._saved < self._changes:
                     with suppress(KafkaTrouble, TimeoutError):
-                        await asyncio.wait_for(self.settle(), _LAST_WORDS)
+                        async with asyncio.timeout(_LAST_WORDS), self._turn:
+                            await self._settle()
         finally:
             await self._writer.stop()
 
@@ -233,13 +294,19 @@ class Station(Generic[R]):
             log.warning("%s: %s; trying again in %.0f s", self._name, why, wait)
             await asyncio.sleep(wait)
 
+    async def _keep(self) -> None:
+        """Save again and again where we are."""
+        while True:
+            await asyncio.sleep(SAVE_SECONDS)
+            await self.settle()
+
     async def _beat(self) -> None:
         interval, out = self._settings.heartbeat_seconds, Out()
         while True:
             upstream = "down" if self._down else "ok" if time.monotonic() < self._good_until else "unknown"
             self._figures.show("source_up", {"down": 0, "ok": 1}.get(upstream))
             self._composer.heartbeat(out, time.time_ns() // 1000, interval, upstream)
-            await self._writer.put(out.messages, everywhere=True)
+            await self.announce(out.messages)
             out.messages.clear()
             await asyncio.sleep(interval)
 
@@ -271,14 +338,15 @@ class Station(Generic[R]):
             told = why is not None
 
     async def _send(self) -> None:
+        """Put what there is to say on its way; what a cancelled `_send` had begun with is sent again, which changes nothing."""
         out = self._out
-        messages, out.messages = out.messages, []
         for reason, number in out.ignored.items():
             self._figures.count("source_ignored_records_total", number, reason)
         out.ignored.clear()
-        if messages:
-            await self._writer.put(messages)
-            self._figures.count("source_events_total", len(messages))
+        if out.messages:
+            await self._writer.put(out.messages)
+            self._figures.count("source_events_total", len(out.messages))
+            out.messages.clear()
 
     def _tell(self, out: Out, where: str) -> None:
         for refusal in out.refused:
@@ -287,6 +355,19 @@ class Station(Generic[R]):
             if told <= _TOLD or told % 1000 == 0:
                 log.warning("%s: %s: %s: %s", self._name, where, refusal.reason, refusal.detail)
         out.refused.clear()
+
+
+async def together(*work: Coroutine[Any, Any, None]) -> None:
+    """Do several things at once until the first of them ends or fails; the others have ended by then, and its error is ours."""
+    tasks = {asyncio.ensure_future(each) for each in work}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Pause:

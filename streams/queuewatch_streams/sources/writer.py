@@ -103,7 +103,8 @@ class Writer:
         """Let go of the brokers; what is not acknowledged by now may be written or not."""
         if self._producer is not None:
             with suppress(TimeoutError, KafkaError):
-                await asyncio.wait_for(self._producer.stop(), _STOP_SECONDS)
+                async with asyncio.timeout(_STOP_SECONDS):
+                    await self._producer.stop()
             self._producer = self._packer = None
 
     def _trouble(self, error: BaseException) -> KafkaTrouble:
