@@ -41,11 +41,8 @@ class Taking:
             self.places.append(where(number))
         self.position = orjson.loads(orjson.dumps(position))
 
-    async def settle(self) -> None:
-        self.saved = self.position
-
     async def advance(self, at: int) -> None:
-        pass
+        self.saved = self.position
 
     def looked(self, good_for: float | None = None) -> None:
         pass
