@@ -672,9 +672,11 @@ class Ami(Hearing):
             for (queue, interface), member in self._members.items()
             if (member.in_call or member.status in _BUSY) and interface not in known
         }
+        deciding = {(call, queue, visit) for _, call, queue, visit, _ in self._held}
         for stay in self._visits.unfinished(WAITING):
             left = stay.more.get("left", 0)
-            if (stay.call, stay.queue) in listed or stay.queue in busy or (left > self._before and left > at - LEAVING):
+            leaves = (left > self._before and left > at - LEAVING) or (stay.call, stay.queue, stay.visit) in deciding
+            if (stay.call, stay.queue) in listed or stay.queue in busy or leaves:
                 stay.more.pop("absent", None)
             elif at - stay.more.setdefault("absent", at) >= OLD:
                 self._visits.forget(stay)
