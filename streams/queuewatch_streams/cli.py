@@ -13,7 +13,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from functools import wraps
 from importlib.metadata import entry_points
@@ -362,8 +362,9 @@ def worker(configuration: Configuration, clock: str, data_folder: Path | None, c
             click.echo(str(difference), err=True)
     level = logging.getLevelName(logging.getLogger().getEffectiveLevel())
     try:
-        with tempfile.TemporaryDirectory(prefix="queuewatch-") as scratch:
-            sys.exit(run(configuration, Clock(clock), data_folder or Path(scratch), loglevel=level))
+        scratch = tempfile.TemporaryDirectory(prefix="queuewatch-") if data_folder is None else nullcontext(data_folder)
+        with scratch as folder:
+            sys.exit(run(configuration, Clock(clock), Path(folder), loglevel=level))
     except (KafkaTrouble, ConfigurationError, FaustChanged, PortTaken, Stale) as error:
         raise Trouble(str(error)) from None
     except KeyboardInterrupt:
