@@ -159,23 +159,20 @@ class KinesisStreams:
         """Read a shard to its end, which comes only when it is split or merged."""
         where, pause, iterator = f"{name}, {shard}", POLL_SECONDS, None
         while True:
-            try:
-                if iterator is None:
-                    iterator = await self._iterator(name, shard, trouble)
-                asked = now()
-                answer = await self._client.get_records(ShardIterator=iterator, Limit=AT_ONCE)
-            except ClientError as error:
-                code = code_of(error)
-                if code == "ExpiredIteratorException":
-                    iterator = None
-                    continue
-                if code in _BUSY:
-                    await asyncio.sleep(pause := min(2 * pause, _LONGEST_PAUSE))
-                    continue
-                with clear_errors(f"Kinesis {name}"):
-                    raise
-            except Exception:
-                with clear_errors(f"Kinesis {name}"):
+            with clear_errors(f"Kinesis {name}"):
+                try:
+                    if iterator is None:
+                        iterator = await self._iterator(name, shard, trouble)
+                    asked = now()
+                    answer = await self._client.get_records(ShardIterator=iterator, Limit=AT_ONCE)
+                except ClientError as error:
+                    code = code_of(error)
+                    if code == "ExpiredIteratorException":
+                        iterator = None
+                        continue
+                    if code in _BUSY:
+                        await asyncio.sleep(pause := min(2 * pause, _LONGEST_PAUSE))
+                        continue
                     raise
             looked()
             pause = POLL_SECONDS
