@@ -182,6 +182,13 @@ def test_who_hangs_up_while_the_agent_hears_an_announcement_has_abandoned() -> N
     assert told(join(0), leave(5), abandon(8))[1:] == [(5, "abandoned", "c1", "sales", 1)]
 
 
+def test_who_has_left_is_not_forgotten_while_it_is_being_decided_how() -> None:
+    """Though Asterisk's clock is set forward meanwhile, so that he seems to have been on no list for long."""
+    _, ahead = join(20, "c2")
+    records = [join(0), abandon(9), leave(9), greeting(9.05), listed(9.06, {"sales": {}}), (at(9.1), ahead)]
+    assert (9, "abandoned", "c1", "sales", 1) in told(*records, listed(9.15, {"sales": {"c2": 20}}))
+
+
 def test_who_joins_another_queue_has_not_hung_up_though_nobody_said_why_he_left() -> None:
     assert told(join(0), abandon(9), leave(9), join(9.1, queue="vip"))[1:] == [
         (9, "diverted", "c1", "sales", 1, "overflow"),
