@@ -39,6 +39,7 @@ from queuewatch_streams.demo_figures import UNKNOWN, Figures, QueueFigures, read
 from queuewatch_streams.demo_table import View, addresses, picture, plain_lines
 from queuewatch_streams.kafka import KafkaTrouble
 from queuewatch_streams.simulation import Settings
+from queuewatch_streams.tasks import together
 from queuewatch_streams.topics import ensure
 from queuewatch_streams.watchdog import call_off, watch
 
@@ -242,15 +243,7 @@ class _Demo:
 
     async def run(self) -> None:
         """Start everything and show it; ends by an error, or when nobody reads any more."""
-        tasks = [asyncio.create_task(self._show()), asyncio.create_task(self._go())]
-        try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await together(self._show(), self._go())
 
     async def _go(self) -> None:
         configuration = await self._start()

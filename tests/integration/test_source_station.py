@@ -22,7 +22,8 @@ from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Reader
 from queuewatch_streams.sources.state import Saved, StateFile
-from queuewatch_streams.sources.station import Station, together
+from queuewatch_streams.sources.station import Station
+from queuewatch_streams.tasks import together
 from support.topics import site_of, written
 
 pytestmark = pytest.mark.asyncio

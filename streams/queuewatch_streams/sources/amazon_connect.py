@@ -19,8 +19,6 @@ from queuewatch_streams.sources.stories import Record, Stories
 
 __all__ = ["AmazonConnect"]
 
-SURE_SECONDS: Final = 20.0
-"""As in the settings, for `convert` without any."""
 _KEEP: Final = 1_200_000_000
 """A chain of contacts that has ended is remembered so long; what is told later still would be too late to count."""
 
@@ -29,7 +27,7 @@ class AmazonConnect:
     """The translator of one instance's records, each an object as JSON gives it; None for what is no JSON."""
 
     def __init__(self, composer: Composer, memory: Any, settings: SourceSettings | None) -> None:
-        sure, agent_queues = SURE_SECONDS, False
+        sure, agent_queues = (Settings.model_fields[each].default for each in ("sure_seconds", "agent_queues"))
         if isinstance(settings, Settings):
             sure, agent_queues = settings.sure_seconds, settings.agent_queues
         contacts = Contacts(composer, round(sure * 1e6), agent_queues=agent_queues)

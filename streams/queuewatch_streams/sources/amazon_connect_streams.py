@@ -20,7 +20,8 @@ from queuewatch_streams.sources.kinesis import KinesisStreams
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
 from queuewatch_streams.sources.sqs import SqsMessage, SqsQueue, drain
-from queuewatch_streams.sources.station import Station, together
+from queuewatch_streams.sources.station import Station
+from queuewatch_streams.tasks import together
 
 __all__ = ["KIND", "ConnectReader"]
 

@@ -21,7 +21,8 @@ from queuewatch_streams.sources.genesys_rest import MOST_TOPICS, GenesysApi
 from queuewatch_streams.sources.genesys_wire import OBSERVED, conversation_of, is_open, read
 from queuewatch_streams.sources.live import ANSWER_SECONDS, now
 from queuewatch_streams.sources.shape import Lost
-from queuewatch_streams.sources.station import Station, together
+from queuewatch_streams.sources.station import Station
+from queuewatch_streams.tasks import together
 
 __all__ = ["Notifications"]
 

@@ -21,7 +21,8 @@ from queuewatch_streams.sources.http import HEARTBEAT, Grant, Posted, Senders, T
 from queuewatch_streams.sources.json_lines import records_of
 from queuewatch_streams.sources.listening import Away, Door, Rate, body_of, is_loopback, problem, retry_later
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Reader
-from queuewatch_streams.sources.station import Station, together
+from queuewatch_streams.sources.station import Station
+from queuewatch_streams.tasks import together
 
 __all__ = ["KIND", "HttpReader"]
 

@@ -17,7 +17,7 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from queuewatch_streams.sources.aws import amazon, clear_errors, code_of
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Lost
-from queuewatch_streams.sources.station import together
+from queuewatch_streams.tasks import together
 
 __all__ = ["END", "KinesisStreams"]
 

@@ -15,7 +15,8 @@ from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 from queuewatch_streams.sources.aws import amazon, clear_errors
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Lost
-from queuewatch_streams.sources.station import Station, together
+from queuewatch_streams.sources.station import Station
+from queuewatch_streams.tasks import together
 
 __all__ = ["AT_ONCE", "VISIBILITY_SECONDS", "Horizon", "SqsMessage", "SqsQueue", "drain"]
 

@@ -12,7 +12,7 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
@@ -28,8 +28,9 @@ from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Begin, Kind, Lost, Message, Out, Reader, Translator
 from queuewatch_streams.sources.state import Saved, StateFile
 from queuewatch_streams.sources.writer import Writer
+from queuewatch_streams.tasks import together
 
-__all__ = ["Station", "together"]
+__all__ = ["Station"]
 
 log = logging.getLogger(__name__)
 
@@ -355,19 +356,6 @@ class Station(Generic[R]):
             if told <= _TOLD or told % 1000 == 0:
                 log.warning("%s: %s: %s: %s", self._name, where, refusal.reason, refusal.detail)
         out.refused.clear()
-
-
-async def together(*work: Coroutine[Any, Any, None]) -> None:
-    """Do several things at once until the first of them ends or fails; the others have ended by then, and its error is ours."""
-    tasks = {asyncio.ensure_future(each) for each in work}
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 class _Pause:
