@@ -25,7 +25,7 @@ from queuewatch_streams.core.replay import Question, Replay
 from queuewatch_streams.simulation import Settings, eventful
 from queuewatch_streams.simulation import events as simulated
 from queuewatch_streams.simulation.settings import Dirt
-from queuewatch_streams.sources.asterisk_queue_log import QueueLog
+from queuewatch_streams.sources.asterisk.queue_log.translator import QueueLog
 from queuewatch_streams.sources.compose import Composer
 from sources import made_up_ami, made_up_freeswitch
 from sources.heard import START, Stay, assert_nothing_counts_twice

@@ -235,7 +235,7 @@ def certificate(folder: Path) -> ssl.SSLContext:
 async def test_a_system_that_answers_no_more_is_lost(
     site: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("queuewatch_streams.sources.asterisk_ami_socket.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("queuewatch_streams.sources.asterisk.ami.reader.ANSWER_SECONDS", 0.5)
 
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"Asterisk Call Manager/11.0.0\r\n")

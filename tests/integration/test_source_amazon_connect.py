@@ -20,14 +20,14 @@ from aiohttp import web
 from queuewatch_schemas.config import Configuration
 from queuewatch_streams.brokers import Broker
 from queuewatch_streams.core.replay import Question, Replay
-from queuewatch_streams.sources import sqs
-from queuewatch_streams.sources.amazon_connect_streams import ConnectReader
+from queuewatch_streams.sources.amazon_connect.reader import ConnectReader
+from queuewatch_streams.sources.aws import sqs
+from queuewatch_streams.sources.aws.kinesis import KinesisStreams
+from queuewatch_streams.sources.aws.sqs import SqsQueue
 from queuewatch_streams.sources.command import run_checks
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.kinds import kind_named
-from queuewatch_streams.sources.kinesis import KinesisStreams
 from queuewatch_streams.sources.shape import Lost, Out
-from queuewatch_streams.sources.sqs import SqsQueue
 from sources.heard import START
 from sources.made_up_connect import INSTANCE, Day, moved
 from support.amazon import REGION, left, put, stand_in_for_amazon

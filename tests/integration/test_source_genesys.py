@@ -20,13 +20,13 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import GenesysCloud
 from queuewatch_streams.brokers import Broker
 from queuewatch_streams.core.replay import Question, Replay
-from queuewatch_streams.sources import genesys_notifications
 from queuewatch_streams.sources.command import run_checks
 from queuewatch_streams.sources.compare import compare
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.genesys import Genesys
-from queuewatch_streams.sources.genesys_cloud import KIND, GenesysReader
-from queuewatch_streams.sources.genesys_rest import genesys_api
+from queuewatch_streams.sources.genesys import notifications
+from queuewatch_streams.sources.genesys.reader import KIND, GenesysReader
+from queuewatch_streams.sources.genesys.rest import genesys_api
+from queuewatch_streams.sources.genesys.translator import Genesys
 from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.sources.state import StateFile
@@ -258,8 +258,8 @@ async def test_what_is_notified_is_on_the_topic_and_channels_are_renewed_without
     site: Configuration, tmp_path: Path, secret: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Two of Genesys' own endings and many renewals in some seconds; agents' states and who waits are there from the start."""
-    monkeypatch.setattr(genesys_notifications, "RENEW_SECONDS", 1.0)
-    monkeypatch.setattr(genesys_notifications, "OVERLAP_SECONDS", 0.3)
+    monkeypatch.setattr(notifications, "RENEW_SECONDS", 1.0)
+    monkeypatch.setattr(notifications, "OVERLAP_SECONDS", 0.3)
     stand_in = GenesysByTheClock([], clock)
     async with stand_in.listening() as address:
         configuration = by_notifications(site, tmp_path, address, secret)
@@ -400,8 +400,8 @@ async def test_what_is_wrong_at_genesys_is_told_in_words_without_the_secret(secr
 async def test_more_than_a_client_may_listen_to_is_told(
     site: Configuration, secret: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(genesys_notifications, "MOST_CHANNELS", 1)
-    monkeypatch.setattr(genesys_notifications, "MOST_TOPICS", 5)
+    monkeypatch.setattr(notifications, "MOST_CHANNELS", 1)
+    monkeypatch.setattr(notifications, "MOST_TOPICS", 5)
     stand_in = GenesysByTheClock([], lambda: 0.0)
     async with stand_in.listening() as address:
         configuration = by_notifications(site, tmp_path, address, secret)

@@ -26,7 +26,7 @@ from queuewatch_streams.simulation import Settings, Truth, eventful
 from queuewatch_streams.simulation import events as simulated
 from queuewatch_streams.simulation.settings import Dirt
 from queuewatch_streams.sources import command
-from queuewatch_streams.sources.http_server import HttpReader
+from queuewatch_streams.sources.http.server import HttpReader
 from queuewatch_streams.sources.kinds import kind_named
 from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Lost

@@ -14,9 +14,9 @@ from sqlalchemy import Engine, create_engine, text
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLogTable
-from queuewatch_streams.sources import asterisk_queue_log_table as of_tables
-from queuewatch_streams.sources.asterisk_queue_log import QueueLog
-from queuewatch_streams.sources.asterisk_queue_log_table import QueueLogRows, QueueLogTable
+from queuewatch_streams.sources.asterisk.queue_log import table
+from queuewatch_streams.sources.asterisk.queue_log.table import QueueLogRows, QueueLogTable
+from queuewatch_streams.sources.asterisk.queue_log.translator import QueueLog
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Lost, Out
 from sources.made_up import START, made_up_day
@@ -195,7 +195,7 @@ def test_an_id_that_never_comes_is_not_waited_for_for_ever(
     engine: Engine, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A transaction that was rolled back, or a cluster that counts by threes."""
-    monkeypatch.setattr(of_tables, "GAP_SECONDS", 0.1)
+    monkeypatch.setattr(table, "GAP_SECONDS", 0.1)
     lines, _ = made_up_day(9, calls=20)
     with engine.connect() as connection:
         for number, line in enumerate(lines, 1):

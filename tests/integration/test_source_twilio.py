@@ -20,12 +20,13 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_streams.brokers import Broker, free_port
-from queuewatch_streams.sources import command, twilio_webhook
+from queuewatch_streams.sources import command
 from queuewatch_streams.sources.kinds import kind_named
 from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.state import Saved, StateFile
 from queuewatch_streams.sources.station import Station
-from queuewatch_streams.sources.twilio_webhook import TwilioReader
+from queuewatch_streams.sources.twilio import webhook
+from queuewatch_streams.sources.twilio.webhook import TwilioReader
 from sources.made_up_twilio import (
     ACCOUNT,
     CALLER,
@@ -210,8 +211,8 @@ async def test_what_webhooks_and_streams_missed_comes_from_the_list(
 ) -> None:
     """Half of the first half never came, and the list could not be read; of the second half nothing came, since the source
     was not there.  Pages may be short."""
-    monkeypatch.setattr(twilio_webhook, "PAGE", page)
-    monkeypatch.setattr(twilio_webhook, "KEPT_DAYS", 0.1)
+    monkeypatch.setattr(webhook, "PAGE", page)
+    monkeypatch.setattr(webhook, "KEPT_DAYS", 0.1)
     dice = random.Random(1)
     start = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
     day = made_up_day(settings(5, 0.5, start))

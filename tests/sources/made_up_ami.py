@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from queuewatch_streams.sources.asterisk_ami import GREETING, Message
+from queuewatch_streams.sources.asterisk.ami.messages import GREETING, Message
 from sources.heard import SECOND, START, Live, Stay, at
 
 AGENTS = {"Anna": "PJSIP/101", "Bert Brown": "PJSIP/102", "Zoë": "Local/103@agents/n", "Dan": "PJSIP/104"}

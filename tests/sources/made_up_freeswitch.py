@@ -6,7 +6,7 @@ import random
 from collections import Counter
 from typing import Any
 
-from queuewatch_streams.sources.freeswitch import AGENTS, CONNECTED, MEMBERS, QUEUES, TIERS, Heard
+from queuewatch_streams.sources.freeswitch.records import AGENTS, CONNECTED, MEMBERS, QUEUES, TIERS, Heard
 from sources.heard import SECOND, START, Live, Stay, at
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from queuewatch_schemas.configuration_file import load
 from queuewatch_schemas.source_settings import AmazonConnect as Settings
 from queuewatch_streams.core.replay import Question, Replay
-from queuewatch_streams.sources.amazon_connect import AmazonConnect
-from queuewatch_streams.sources.amazon_connect_records import TOLD
+from queuewatch_streams.sources.amazon_connect.records import TOLD
+from queuewatch_streams.sources.amazon_connect.translator import AmazonConnect
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.json_lines import records_of
 from queuewatch_streams.sources.shape import Out

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from queuewatch_schemas.source_settings import AsteriskAmi
 from queuewatch_schemas.times import instant
 from queuewatch_streams.core.replay import Question, Replay, _tell_instant
-from queuewatch_streams.sources.asterisk_ami import Ami, Message, messages_of
+from queuewatch_streams.sources.asterisk.ami.messages import Message, messages_of
+from queuewatch_streams.sources.asterisk.ami.translator import Ami
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Out
 from queuewatch_streams.sources.visits import MOST_CLOSED, MOST_OPEN

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from queuewatch_schemas.source_settings import AsteriskQueueLog
 from queuewatch_schemas.times import instant
 from queuewatch_streams.core.replay import Question, Replay
-from queuewatch_streams.sources.asterisk_queue_log import MOST_CLOSED, MOST_OPEN, QueueLog
+from queuewatch_streams.sources.asterisk.queue_log.calls import MOST_CLOSED, MOST_OPEN
+from queuewatch_streams.sources.asterisk.queue_log.translator import QueueLog
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Out
 from sources.made_up import START, log, made_up_day

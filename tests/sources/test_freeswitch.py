@@ -17,16 +17,16 @@ from queuewatch_schemas.source_settings import Freeswitch
 from queuewatch_schemas.times import instant
 from queuewatch_streams.core.replay import Question, Replay
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.freeswitch import (
+from queuewatch_streams.sources.freeswitch.records import (
     AGENTS,
     GONE,
     TIERS,
-    Callcenter,
     Heard,
     heard_of,
     rows_of,
     waiting_sessions,
 )
+from queuewatch_streams.sources.freeswitch.translator import Callcenter
 from queuewatch_streams.sources.shape import Out
 from queuewatch_streams.sources.visits import MOST_CLOSED, MOST_OPEN
 from sources.heard import START, at, figures, of_agents, of_calls, second

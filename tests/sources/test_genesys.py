@@ -19,8 +19,8 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import GenesysCloud
 from queuewatch_streams.core.replay import Question, Replay
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.genesys import Genesys
-from queuewatch_streams.sources.genesys_wire import OBSERVED, is_open, records_of
+from queuewatch_streams.sources.genesys.translator import Genesys
+from queuewatch_streams.sources.genesys.wire import OBSERVED, is_open, records_of
 from queuewatch_streams.sources.shape import Out
 from sources.heard import at, of_agents, of_calls
 from sources.made_up_genesys import (

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from queuewatch_streams.sources.asterisk_ami import Ami
+from queuewatch_streams.sources.asterisk.ami.translator import Ami
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.freeswitch import GONE, Callcenter
+from queuewatch_streams.sources.freeswitch.records import GONE
+from queuewatch_streams.sources.freeswitch.translator import Callcenter
 from queuewatch_streams.sources.shape import Out, Translator
 from sources import made_up_ami, made_up_freeswitch
 from sources.heard import Live, assert_nothing_counts_twice, at, figures

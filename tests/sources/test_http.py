@@ -24,7 +24,7 @@ from queuewatch_streams.simulation import Settings, Truth, eventful, lines
 from queuewatch_streams.simulation import events as simulated
 from queuewatch_streams.simulation.settings import Dirt
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.http import Grant, Posted, Senders, TokensTrouble, batch_of, judge
+from queuewatch_streams.sources.http.translator import Grant, Posted, Senders, TokensTrouble, batch_of, judge
 from queuewatch_streams.sources.json_lines import records_of
 from queuewatch_streams.sources.listening import Rate
 from support.events import call, cloud_event

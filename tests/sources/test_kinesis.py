@@ -17,8 +17,8 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuewatch_streams.sources import kinesis
-from queuewatch_streams.sources.kinesis import END, KinesisStreams
+from queuewatch_streams.sources.aws import kinesis
+from queuewatch_streams.sources.aws.kinesis import END, KinesisStreams
 from queuewatch_streams.sources.shape import Lost
 
 START: Any = {"since": 0, "streams": {}}

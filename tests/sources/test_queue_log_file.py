@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLog
-from queuewatch_streams.sources.asterisk_queue_log_file import CHUNK, QueueLogFile
+from queuewatch_streams.sources.asterisk.queue_log.file import CHUNK, QueueLogFile
 from queuewatch_streams.sources.shape import Lost
 from sources.made_up import START
 

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from queuewatch_streams.sources.asterisk_queue_log import QueueLog
-from queuewatch_streams.sources.asterisk_queue_log_table import QueueLogRows
+from queuewatch_streams.sources.asterisk.queue_log.table import QueueLogRows
+from queuewatch_streams.sources.asterisk.queue_log.translator import QueueLog
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Out
 from sources.made_up import made_up_day

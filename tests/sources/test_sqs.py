@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuewatch_streams.sources.sqs import Horizon
+from queuewatch_streams.sources.aws.sqs import Horizon
 
 SECOND = 1_000_000
 

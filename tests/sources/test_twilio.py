@@ -18,11 +18,11 @@ from queuewatch_schemas.configuration_file import load
 from queuewatch_schemas.source_settings import TwilioTaskRouter
 from queuewatch_schemas.times import instant
 from queuewatch_streams.core.visit import canonical
-from queuewatch_streams.sources import twilio_workers
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Out
-from queuewatch_streams.sources.twilio import TaskRouter, records_of
-from queuewatch_streams.sources.twilio_webhook import OVERLAP
+from queuewatch_streams.sources.twilio import workers
+from queuewatch_streams.sources.twilio.translator import TaskRouter, records_of
+from queuewatch_streams.sources.twilio.webhook import OVERLAP
 from sources.made_up_twilio import (
     ACCOUNT,
     CALLER,
@@ -585,7 +585,7 @@ def test_100_000_mutated_events_raise_nothing(form: str) -> None:
 
 
 def test_the_memory_is_bounded_whatever_comes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(twilio_workers, "MOST_WORKERS", 500)
+    monkeypatch.setattr(workers, "MOST_WORKERS", 500)
     translator, out = make(), Out()
     for number in range(1000):
         translator.translate(worker(number, "Lunch", f"w{number}"), out)

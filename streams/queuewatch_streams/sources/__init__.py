@@ -5,6 +5,8 @@ problems, without I/O and without a clock.  A *reader* does the I/O: it brings r
 queue to its *station*, which has them translated and written.  What both agree on is in `shape`; `kinds` lists what there
 is.  docs/sources/README.md says how a source is made.
 
+What all share stands here, what a vendor's is in a folder of its own:
+
     shape      translator, reader, record, problem: the words that all sources share
     compose    canonical events as bytes; stable names, what is ignored, customers as hashes
     station    one running source: translate, write, save the position, tell heartbeats
@@ -12,8 +14,13 @@ is.  docs/sources/README.md says how a source is made.
     state      position and memory in a file
     serving    /healthz and /metrics
     visits     calls and stays as translators of live events remember them
+    heard      what translators share that hear a system over a connection
+    stories    calls as translators remember them whose records come in any order, doubled and late
+    json_lines records that are JSON
     live       the loop of readers that hold a connection
+    listening  what readers share that listen on a port
     topic      what the topic holds since a moment: for compare (the system's own counts) and doubles (one PBX, two sources)
     command    `queuewatch source` and `queuewatch convert`
-    kinds      the kinds of sources by name; one module or two for each system
+    kinds      the kinds of sources by name, and which module of a vendor's folder has each
+    aws        Amazon's queues and streams, through which several vendors bring their records
 """

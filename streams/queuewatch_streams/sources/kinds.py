@@ -12,14 +12,14 @@ __all__ = ["KINDS", "SHORT", "kind_named"]
 
 _HERE: Final = "queuewatch_streams.sources."
 KINDS: Final[Mapping[str, str]] = {
-    "asterisk-queue-log": "asterisk_queue_log_file",
-    "asterisk-queue-log-table": "asterisk_queue_log_table",
-    "asterisk-ami": "asterisk_ami_socket",
-    "freeswitch": "freeswitch_socket",
-    "http": "http_server",
-    "twilio-taskrouter": "twilio_webhook",
-    "amazon-connect": "amazon_connect_streams",
-    "genesys-cloud": "genesys_cloud",
+    "asterisk-queue-log": "asterisk.queue_log.file",
+    "asterisk-queue-log-table": "asterisk.queue_log.table",
+    "asterisk-ami": "asterisk.ami.reader",
+    "freeswitch": "freeswitch.event_socket",
+    "http": "http.server",
+    "twilio-taskrouter": "twilio.webhook",
+    "amazon-connect": "amazon_connect.reader",
+    "genesys-cloud": "genesys.reader",
 }
 """The module that has `KIND`, for each kind."""
 SHORT: Final[Mapping[str, str]] = {"asterisk": "asterisk-queue-log"}

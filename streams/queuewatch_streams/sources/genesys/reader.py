@@ -7,14 +7,14 @@ from typing import Any, Final
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import GenesysCloud
-from queuewatch_streams.sources.aws import who_we_are
-from queuewatch_streams.sources.genesys import Genesys
-from queuewatch_streams.sources.genesys_notifications import Notifications
-from queuewatch_streams.sources.genesys_rest import genesys_api
-from queuewatch_streams.sources.genesys_wire import read, records_of
+from queuewatch_streams.sources.aws.clients import who_we_are
+from queuewatch_streams.sources.aws.sqs import SqsQueue, drain
+from queuewatch_streams.sources.genesys.notifications import Notifications
+from queuewatch_streams.sources.genesys.rest import genesys_api
+from queuewatch_streams.sources.genesys.translator import Genesys
+from queuewatch_streams.sources.genesys.wire import read, records_of
 from queuewatch_streams.sources.live import read_secret
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Reader
-from queuewatch_streams.sources.sqs import SqsQueue, drain
 from queuewatch_streams.sources.station import Station
 
 __all__ = ["KIND", "GenesysReader"]

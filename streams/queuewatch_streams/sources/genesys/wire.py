@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import orjson
 
-from queuewatch_streams.sources.genesys_fields import objects, text
+from queuewatch_streams.sources.genesys.fields import objects, text
 from queuewatch_streams.sources.shape import Unreadable
 
 __all__ = [

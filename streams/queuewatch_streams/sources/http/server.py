@@ -17,7 +17,7 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.events import Rejected
 from queuewatch_schemas.source_settings import Http
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.http import HEARTBEAT, Grant, Posted, Senders, TokensTrouble, batch_of, judge
+from queuewatch_streams.sources.http.translator import HEARTBEAT, Grant, Posted, Senders, TokensTrouble, batch_of, judge
 from queuewatch_streams.sources.json_lines import records_of
 from queuewatch_streams.sources.listening import Away, Door, Rate, body_of, is_loopback, problem, retry_later
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Reader

@@ -4,7 +4,7 @@ The same event comes as a webhook's form fields, as a CloudEvent of Event Stream
 written in three ways, so they are compared without case and underscores.  Twice the same event (by its Sid) counts once.
 
 Events overtake each other, and what webhooks lost the list tells a minute later.  So a task's events are told anew as one story
-with each that comes (`twilio_story`), and a worker's too (`twilio_workers`): order and repetition cannot matter.
+with each that comes (`story`), and a worker's too (`workers`): order and repetition cannot matter.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from queuewatch_streams.sources import json_lines
 from queuewatch_streams.sources.compose import Composer, moment
 from queuewatch_streams.sources.shape import Out, Unreadable
 from queuewatch_streams.sources.stories import Record, Stories
-from queuewatch_streams.sources.twilio_story import DECLINED, ENTERED, ORDER, tell
-from queuewatch_streams.sources.twilio_workers import Workers
+from queuewatch_streams.sources.twilio.story import DECLINED, ENTERED, ORDER, tell
+from queuewatch_streams.sources.twilio.workers import Workers
 
 __all__ = ["TaskRouter", "flat", "records_of"]
 

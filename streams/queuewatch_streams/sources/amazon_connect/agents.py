@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from queuewatch_streams.sources.amazon_connect_records import (
+from queuewatch_streams.sources.amazon_connect.records import (
     agent_of,
     channel_of,
     id_of,

@@ -22,7 +22,9 @@ from sqlalchemy.exc import ArgumentError, NoSuchTableError, SQLAlchemyError
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLogTable, SourceSettings
-from queuewatch_streams.sources.asterisk_queue_log import SECOND, QueueLog, Tally
+from queuewatch_streams.sources.asterisk.queue_log.lines import SECOND
+from queuewatch_streams.sources.asterisk.queue_log.tally import Tally
+from queuewatch_streams.sources.asterisk.queue_log.translator import QueueLog
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Reader, Unreadable
 from queuewatch_streams.sources.station import Station

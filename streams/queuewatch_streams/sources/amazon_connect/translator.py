@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from queuewatch_schemas.source_settings import AmazonConnect as Settings
 from queuewatch_schemas.source_settings import SourceSettings
-from queuewatch_streams.sources.amazon_connect_agents import Agents, contacts_of, read_agent
-from queuewatch_streams.sources.amazon_connect_contacts import Contacts
-from queuewatch_streams.sources.amazon_connect_records import event_of, id_of, lowered, record_of, state_of, word_of
+from queuewatch_streams.sources.amazon_connect.agents import Agents, contacts_of, read_agent
+from queuewatch_streams.sources.amazon_connect.contacts import Contacts
+from queuewatch_streams.sources.amazon_connect.records import event_of, id_of, lowered, record_of, state_of, word_of
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.shape import Out, Unreadable
 from queuewatch_streams.sources.stories import Record, Stories

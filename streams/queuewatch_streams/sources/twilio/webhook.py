@@ -29,7 +29,7 @@ from queuewatch_streams.sources.listening import Away, Door, body_of, problem, r
 from queuewatch_streams.sources.live import ANSWER_SECONDS, now, read_secret
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
 from queuewatch_streams.sources.station import Station
-from queuewatch_streams.sources.twilio import TaskRouter, records_of
+from queuewatch_streams.sources.twilio.translator import TaskRouter, records_of
 from queuewatch_streams.tasks import together
 
 __all__ = ["KIND", "TwilioReader"]

@@ -13,19 +13,19 @@ from urllib.parse import unquote
 import orjson
 
 from queuewatch_schemas.source_settings import Freeswitch
-from queuewatch_streams.sources.freeswitch import (
+from queuewatch_streams.sources.freeswitch.records import (
     AGENTS,
     CONNECTED,
     GONE,
     MEMBERS,
     QUEUES,
     TIERS,
-    Callcenter,
     Heard,
     heard_of,
     rows_of,
     waiting_sessions,
 )
+from queuewatch_streams.sources.freeswitch.translator import Callcenter
 from queuewatch_streams.sources.live import ANSWER_SECONDS, Link, LiveReader, now
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
-from queuewatch_streams.sources.aws import amazon, clear_errors
+from queuewatch_streams.sources.aws.clients import amazon, clear_errors
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.sources.station import Station

@@ -2,7 +2,7 @@
 
 Detail events (`v2.detail.events.conversation.{id}.…`) tell one thing each; conversations of a queue
 (`v2.routing.queues.{id}.conversations`) tell all that is known by then.  Both are taken apart into the same few records, which
-`genesys_story` reads.  Nothing of a customer is kept but the keyed hash of the number.
+`story` reads.  Nothing of a customer is kept but the keyed hash of the number.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any, Final
 
 from queuewatch_schemas.source_settings import GenesysCloud, Names, SourceSettings
 from queuewatch_streams.sources.compose import Composer, moment
-from queuewatch_streams.sources.genesys_agents import Agents
-from queuewatch_streams.sources.genesys_fields import duration, number_of, objects, text, texts, time, whole
-from queuewatch_streams.sources.genesys_story import (
+from queuewatch_streams.sources.genesys.agents import Agents
+from queuewatch_streams.sources.genesys.fields import duration, number_of, objects, text, texts, time, whole
+from queuewatch_streams.sources.genesys.story import (
     CONNECTED,
     CUSTOMER_END,
     END,
@@ -28,7 +28,7 @@ from queuewatch_streams.sources.genesys_story import (
     WRAP,
     Storyteller,
 )
-from queuewatch_streams.sources.genesys_wire import COMMUNICATIONS, CONVERSATION, OBSERVED, OVER, told_of
+from queuewatch_streams.sources.genesys.wire import COMMUNICATIONS, CONVERSATION, OBSERVED, OVER, told_of
 from queuewatch_streams.sources.shape import Out, Unreadable
 from queuewatch_streams.sources.stories import Record, Stories
 

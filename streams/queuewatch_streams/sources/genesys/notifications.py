@@ -17,8 +17,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from queuewatch_schemas.source_settings import GenesysCloud
-from queuewatch_streams.sources.genesys_rest import MOST_TOPICS, GenesysApi
-from queuewatch_streams.sources.genesys_wire import OBSERVED, conversation_of, is_open, read
+from queuewatch_streams.sources.genesys.rest import MOST_TOPICS, GenesysApi
+from queuewatch_streams.sources.genesys.wire import OBSERVED, conversation_of, is_open, read
 from queuewatch_streams.sources.live import ANSWER_SECONDS, now
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.sources.station import Station

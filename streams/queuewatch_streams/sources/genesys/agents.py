@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from queuewatch_streams.sources.compose import Composer
-from queuewatch_streams.sources.genesys_fields import text, texts, time
+from queuewatch_streams.sources.genesys.fields import text, texts, time
 from queuewatch_streams.sources.shape import Out, Unreadable
 
 __all__ = ["Agents"]

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
-from queuewatch_streams.sources.aws import amazon, clear_errors, code_of
+from queuewatch_streams.sources.aws.clients import amazon, clear_errors, code_of
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.tasks import together

@@ -25,7 +25,9 @@ from watchfiles import awatch
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLog
-from queuewatch_streams.sources.asterisk_queue_log import QueueLog, Tally, lines_of
+from queuewatch_streams.sources.asterisk.queue_log.lines import lines_of
+from queuewatch_streams.sources.asterisk.queue_log.tally import Tally
+from queuewatch_streams.sources.asterisk.queue_log.translator import QueueLog
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
 from queuewatch_streams.sources.station import Station
 

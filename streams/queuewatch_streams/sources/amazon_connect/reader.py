@@ -13,13 +13,13 @@ from typing import Any, Final
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AmazonConnect as Settings
-from queuewatch_streams.sources.amazon_connect import AmazonConnect
-from queuewatch_streams.sources.aws import amazon, clear_errors, who_we_are
+from queuewatch_streams.sources.amazon_connect.translator import AmazonConnect
+from queuewatch_streams.sources.aws.clients import amazon, clear_errors, who_we_are
+from queuewatch_streams.sources.aws.kinesis import KinesisStreams
+from queuewatch_streams.sources.aws.sqs import SqsMessage, SqsQueue, drain
 from queuewatch_streams.sources.json_lines import loaded, records_of
-from queuewatch_streams.sources.kinesis import KinesisStreams
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
-from queuewatch_streams.sources.sqs import SqsMessage, SqsQueue, drain
 from queuewatch_streams.sources.station import Station
 from queuewatch_streams.tasks import together
 

@@ -16,7 +16,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from queuewatch_schemas.source_settings import AsteriskAmi
-from queuewatch_streams.sources.asterisk_ami import GREETING, Ami, Message, fields_of, messages_of
+from queuewatch_streams.sources.asterisk.ami.messages import GREETING, Message, fields_of, messages_of
+from queuewatch_streams.sources.asterisk.ami.translator import Ami
 from queuewatch_streams.sources.live import ANSWER_SECONDS, Link, LiveReader, now
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost
 
