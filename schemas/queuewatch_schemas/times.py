@@ -16,6 +16,20 @@ _MICROSECONDS: Final = 1_000_000
 
 _KEPT: Final = 65_536
 _seconds: Final[dict[str, int]] = {}
+_THOUSANDTHS: Final = {f"{number:03}": number * 1000 for number in range(1000)}
+
+
+class _Latest:
+    """The second that was asked for last, which most events share with the one before."""
+
+    __slots__ = ("at", "second")
+
+    def __init__(self) -> None:
+        self.second = "1970-01-01T00:00:00"
+        self.at = 0
+
+
+_latest: Final = _Latest()
 
 
 def _second(text: str) -> int:
@@ -46,20 +60,30 @@ def instant(text: str) -> int:
 
     Raises ValueError where it is none.  Seconds and offsets are remembered, since events come in order of time.
     """
-    cut = len(text) - (1 if text.endswith(("Z", "z")) else 6)
-    second = text[:19]
-    at = _seconds.get(second)
-    if at is None:
-        at = _second(second)
-        if len(_seconds) >= _KEPT:
-            _seconds.clear()
-        _seconds[second] = at
-    zone = text[cut:]
-    if zone != "+00:00" and zone != "Z":
-        at -= _offset(zone)
+    zone = 0
+    if text.endswith("+00:00"):
+        cut = len(text) - 6
+    else:
+        cut = len(text) - (1 if text.endswith(("Z", "z")) else 6)
+        zone = _offset(text[cut:])
+    if text.startswith(_latest.second):
+        at = _latest.at
+    else:
+        second = text[:19]
+        known = _seconds.get(second)
+        if known is None:
+            known = _second(second)
+            if len(_seconds) >= _KEPT:
+                _seconds.clear()
+            _seconds[second] = known
+        _latest.second, _latest.at = second, known
+        at = known
+    at -= zone
     if cut == 19:
         return at
     digits = text[20:cut]
+    if text[19] == "." and (thousandths := _THOUSANDTHS.get(digits)) is not None:
+        return at + thousandths
     if text[19] != "." or not digits.isdigit() or not digits.isascii():
         raise ValueError(f"{text[19:cut]!r} is no fraction of a second")
-    return at + (int(digits) * 1000 if cut == 23 else int((digits + "00000")[:6]))
+    return at + int((digits + "00000")[:6])

@@ -243,7 +243,7 @@ def _flat(key: VisitKey) -> tuple[str, int]:
 
 
 def _dump_cells(cells: Cells) -> dict[int, dict[str, int]]:
-    return {at: dict(sorted(cell.told().items())) for at, cell in sorted(cells.cells.items())}
+    return {at: cell.told() for at, cell in sorted(cells.cells.items())}
 
 
 def _dump_points(points: Points) -> list[list[Any]]:

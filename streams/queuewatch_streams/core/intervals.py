@@ -70,7 +70,8 @@ def closed_intervals(queue: Queue, log_time: int, offset: int = 0) -> Iterator[C
 def _settled_before(queue: Queue, channel: Channel, log_time: int) -> int:
     """Before that instant nothing can change any more: grace has passed, and no visit is held that arrived there."""
     settled = log_time - queue.policy.grace
-    if not channel.unfinal or min(channel.unfinal) >= settled:
-        return settled
-    arrivals = (visit.arrival for visit in queue.visits.values())
-    return min((settled, *(at for at in arrivals if at is not None)))
+    if channel.unfinal and min(channel.unfinal) < settled:
+        for visit in queue.visits.values():
+            if visit.queued < settled and (arrival := visit.arrival) is not None:  # nobody arrives before he is queued
+                settled = min(settled, arrival)
+    return settled

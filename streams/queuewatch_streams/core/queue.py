@@ -52,7 +52,7 @@ CALLBACK: Final = "callback"
 ROLLING_SLACK: Final = 2 * MINUTE
 """How far the worker's clock may run behind the broker's before a rolling window lacks its oldest cells."""
 
-SWEEP: Final = 10 * SECOND
+SWEEP: Final = 30 * SECOND
 """Log time between two looks for visits that are due, while events come for others."""
 
 # What a visit has been counted as already (bits of Visit.counted).

@@ -187,13 +187,53 @@ class Cell(Point):
         return 0 if self.more is None else self.more.get(name, 0)
 
     def told(self) -> dict[str, int]:
-        """All figures by name that are not 0."""
-        told: dict[str, int] = {name: amount for name, field in _NAMES.items() if (amount := getattr(self, field))}
+        """All figures by name that are not 0, in an order that depends on them alone."""
+        told: dict[str, int] = {}  # spelled out as in `merge`: a checkpoint tells hundreds of cells
+        if self.offered:
+            told["offered"] = self.offered
+        if self.answered:
+            told["answered"] = self.answered
+        if self.abandoned:
+            told["abandoned"] = self.abandoned
+        if self.diverted:
+            told["diverted"] = self.diverted
+        if self.evicted:
+            told["evicted"] = self.evicted
+        if self.refused:
+            told["refused"] = self.refused
+        if self.answer_wait:
+            told["answer_wait"] = self.answer_wait
+        if self.abandon_wait:
+            told["abandon_wait"] = self.abandon_wait
+        if self.short:
+            told["short"] = self.short
+        if self.handled:
+            told["handled"] = self.handled
+        if self.talk:
+            told["talk"] = self.talk
+        if self.hold:
+            told["hold"] = self.hold
+        if self.wrap:
+            told["wrap"] = self.wrap
+        if self.done_answered:
+            told["done:answered"] = self.done_answered
+        if self.done_abandoned:
+            told["done:abandoned"] = self.done_abandoned
+        if self.done_diverted:
+            told["done:diverted"] = self.done_diverted
+        if self.done_evicted:
+            told["done:evicted"] = self.done_evicted
+        if self.done_answer_wait:
+            told["done:answer_wait"] = self.done_answer_wait
+        if self.done_abandon_wait:
+            told["done:abandon_wait"] = self.done_abandon_wait
+        if self.done_short:
+            told["done:short"] = self.done_short
         if self.base:
             told["base:" + self.level] = self.base
         if self.met:
             told["met:" + self.level] = self.met
-        return told | self.more if self.more else told
+        return dict(sorted((told | self.more).items())) if self.more else told
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Cell) and self.told() == other.told()
@@ -255,7 +295,7 @@ class Cells:
     Below `since` cells are gone for good: what belongs there is no longer booked or withdrawn.
     """
 
-    __slots__ = ("_running", "cells", "of_days", "since", "step")
+    __slots__ = ("_last", "_last_start", "_running", "cells", "of_days", "since", "step")
 
     def __init__(self, step: int, *, used: bool = True, of_days: bool = False) -> None:
         self.step = step
@@ -263,10 +303,15 @@ class Cells:
         self.since = -_NEVER if used else _NEVER
         self.cells: dict[int, Cell] = {}
         self._running: dict[int, _Running] = {}
+        # The cell that was booked into last, which is in no sum as it stands: most that comes next belongs there too.
+        self._last: Cell | None = None
+        self._last_start = 0
 
     def cell(self, at: int) -> Cell | None:
         """The cell of an instant, to book into; None where cells are gone."""
         start = at - at % self.step
+        if start == self._last_start and self._last is not None:
+            return self._last
         if start < self.since:
             return None
         found = self.cells.get(start)
@@ -274,6 +319,7 @@ class Cells:
             found = self.cells[start] = DayCell() if self.of_days else Cell()
         if self._running:
             self._take_out(start, found)
+        self._last, self._last_start = found, start
         return found
 
     def tidy(self, at: int) -> None:
@@ -282,6 +328,7 @@ class Cells:
         cell = self.cells.get(start)
         if cell is not None and cell.is_empty():
             del self.cells[start]
+            self._last = None
 
     def total(self, start: int, end: int, *, followed: bool = False) -> Cell:
         """The sums over [start, end); both lie on bounds of cells.
@@ -306,6 +353,7 @@ class Cells:
         """Drop the cells that start before an instant; one that came late, behind a newer one, goes with that."""
         if before > self.since:
             self.since = before
+            self._last = None
             gone = []
             for at in self.cells:
                 if at >= before:
@@ -319,12 +367,14 @@ class Cells:
     def _take_out(self, at: int, cell: Cell) -> None:
         """The cell is about to change: it leaves the sums that hold it as it stands."""
         for running in self._running.values():
-            if at in running.summed:
-                running.summed.remove(at)
-                running.total.merge(cell, -1)
-            running.fresh.add(at)
+            if at not in running.fresh:
+                running.fresh.add(at)
+                if at in running.summed:
+                    running.summed.remove(at)
+                    running.total.merge(cell, -1)
 
     def _follow(self, start: int, end: int) -> Cell:
+        self._last = None  # it may be in a sum from now on
         running = self._running.get(end - start)
         if running is None or start < running.start:
             running = self._running[end - start] = _Running(start, self.cells)
