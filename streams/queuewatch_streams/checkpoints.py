@@ -30,7 +30,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka import errors
 
-from queuewatch_streams.delivery import FetchApp, Record, WriterEnded
+from queuewatch_streams.delivery import FetchApp, Row, WriterEnded
 from queuewatch_streams.lease import seconds
 
 __all__ = ["CheckpointFailed", "Checkpoints", "Partition"]
@@ -161,26 +161,25 @@ class Checkpoints(Generic[P]):
         """The changelog of these partitions is going to be read from its beginning."""
         self._loaded = {partition: {} for partition in partitions}
 
-    def load(self, partition: int, records: Sequence[Record]) -> None:
+    def load(self, partition: int, records: Sequence[Row]) -> None:
         """These records lie in the changelog of the partition, behind those loaded before."""
         best = self._loaded.setdefault(partition, {})
-        for record in records:
-            key = record.key
+        for _, _, key, value, headers in records:
             if key is None:
                 continue
-            offset = self._offset_of(record)
+            offset = self._true_up_to(value, headers)
             before = best.get(key)
             if before is None or offset >= before.offset:
-                best[key] = _Best(offset, record.value, False)
+                best[key] = _Best(offset, value, False)
             elif not before.behind:
                 best[key] = before._replace(behind=True)
 
-    def _offset_of(self, record: Record) -> int:
-        if record.value is not None:
-            return self._record_offset(record.value)
-        for name, value in record.headers:
+    def _true_up_to(self, value: bytes | None, headers: Sequence[Any]) -> int:
+        if value is not None:
+            return self._record_offset(value)
+        for name, told in headers:
             if name == UP_TO:
-                return int(value)
+                return int(told)
         return -1  # a tombstone of someone else: any record of ours is better
 
     def loaded(self, partition: int) -> tuple[bytes | None, list[bytes]]:

@@ -25,7 +25,7 @@ from typing import Any, Generic, TypeVar
 from aiokafka.errors import KafkaError
 
 from queuewatch_streams.checkpoints import Checkpoints, Partition
-from queuewatch_streams.delivery import LAST_WORDS, Delivery, FetchApp, Record, Span, TopicIds, within
+from queuewatch_streams.delivery import LAST_WORDS, Delivery, FetchApp, Row, Span, TopicIds, within
 
 __all__ = ["ChangelogReplaced", "Deliveries", "LogTruncated"]
 
@@ -122,7 +122,7 @@ class Deliveries(Generic[P]):
         if self._recovering is not None:
             self._recovering(partitions)
 
-    def loaded(self, partition: int, records: Sequence[Record]) -> None:
+    def loaded(self, partition: int, records: Sequence[Row]) -> None:
         """Take in a part of the changelog."""
         self._checkpoints.load(partition, records)
 
@@ -205,8 +205,8 @@ class Deliveries(Generic[P]):
         if delivery.begin < partition.next_offset:
             raise self._truncated(partition, delivery.begin)
         owned.folded = delivery.number
-        if delivery.records:
-            self.records_folded += len(delivery.records)
+        if delivery.parts:
+            self.records_folded += delivery.count
             result = partition.fold(delivery.taken())
             if self._folded is not None:
                 self._folded(partition, result)

@@ -4,7 +4,8 @@ Faust hands an agent one message at a time and keeps the books of offsets by its
 (a commit can overtake the state that it stands for).  So:
 
 - **Whole fetches.**  The consumer's thread turns each fetch of a partition into `Delivery` objects of at most
-  ``records_per_delivery`` records.  One delivery is one Faust message.
+  ``records_per_delivery`` records.  One delivery is one Faust message.  Its batches are unpacked only when it is folded, record
+  by record: thousands that lie unpacked push everything else out of the processor's cache.
 - **Runs and numbers.**  Each seek of a partition begins a *run*, and the deliveries of a run are numbered from 1.  Both are
   given in the consumer's thread, in the same step as the seek or the fetch: a delivery that was fetched before a seek can
   never be taken for one that came after it, and one that got lost on the way (Faust clears its queues when a rebalance
@@ -59,7 +60,7 @@ from faust.types import TP, ConsumerMessage
 from mode.utils import queues as mode_queues
 from yarl import URL
 
-from queuewatch_streams.core.partition import Record
+from queuewatch_streams.core.partition import Row
 from queuewatch_streams.kafka import topic_id
 from queuewatch_streams.lease import Lease
 
@@ -70,7 +71,7 @@ __all__ = [
     "FetchApp",
     "Progress",
     "Reader",
-    "Record",
+    "Row",
     "Settings",
     "Span",
     "TopicIds",
@@ -91,39 +92,52 @@ LARGEST_RECORD = 16 * MEBIBYTE
 LAST_WORDS = 3.0
 
 
+class Part(NamedTuple):
+    """Records of one batch that lie from ``begin`` to before ``end``, unpacked as ``rows`` is iterated, which can be done once.
+
+    ``size`` is their number, those that compaction has removed included; ``timestamp`` the greatest, in milliseconds.
+    """
+
+    begin: int
+    end: int
+    size: int
+    timestamp: int
+    rows: Iterator[Row]
+
+
 class Delivery:
     """Some records of one partition, in offset order, as one fetch brought them.
 
     ``run`` tells which seek they follow, ``number`` their place in it (from 1), ``begin`` the offset at which they begin,
-    ``end`` the one that is fetched next.  One of the source without records says that the broker had nothing at the offset
+    ``end`` the one that is fetched next.  One of the source without parts says that the broker had nothing at the offset
     that was to be fetched, and that the log is read on at ``begin``, its first.
     Whoever has folded it calls `release`: Faust may hold on to the message around it for a while.
     """
 
-    __slots__ = ("begin", "end", "number", "partition", "records", "run", "timestamp", "topic")
+    __slots__ = ("begin", "count", "end", "number", "partition", "parts", "run", "timestamp", "topic")
 
     def __init__(
-        self, topic: str, partition: int, run: int, number: int, records: Sequence[Record], end: int, begin: int
+        self, topic: str, partition: int, run: int, number: int, parts: Sequence[Part], end: int, begin: int
     ) -> None:
         self.begin = begin
         self.topic = topic
         self.partition = partition
         self.run = run
         self.number = number
-        self.records = records
+        self.parts = parts
         self.end = end
-        self.timestamp = records[-1].timestamp if records else 0
+        self.count = sum(part.size for part in parts)
+        self.timestamp = parts[-1].timestamp if parts else 0
 
-    def taken(self) -> Iterator[Record]:
+    def taken(self) -> Iterator[Row]:
         """The records, one after the other, each let go as soon as the next is asked for: its memory is the next event's."""
-        records = list(self.records)
-        self.records = ()
-        records.reverse()
-        return map(records.pop, itertools.repeat(-1, len(records)))
+        waiting = [part.rows for part in reversed(self.parts)]
+        self.parts = ()
+        return itertools.chain.from_iterable(map(waiting.pop, itertools.repeat(-1, len(waiting))))
 
     def release(self) -> None:
         """Let the payload go."""
-        self.records = ()
+        self.parts = ()
 
     def __repr__(self) -> str:
         return f"<Delivery {self.topic}/{self.partition} run {self.run} number {self.number} to {self.end}>"
@@ -163,7 +177,7 @@ class Reader(Protocol):
     def loading(self, partitions: frozenset[int]) -> None:
         """The changelog of these partitions is going to be read from its beginning; forget what was loaded before."""
 
-    def loaded(self, partition: int, records: Sequence[Record]) -> None:
+    def loaded(self, partition: int, records: Sequence[Row]) -> None:
         """These records lie in the changelog, in this order."""
 
     async def assigned(
@@ -261,29 +275,37 @@ class FetchListener(faust_driver.ConsumerRebalanceListener):
 
 
 _unpacked = operator.attrgetter("offset", "timestamp", "key", "value", "headers")
-_record = functools.partial(tuple.__new__, Record)
+_timestamp = operator.itemgetter(1)
 
 
 class _Batch:
-    """A batch of aiokafka's, iterated as one thing: all its records from an offset on, without a call of Python for each."""
+    """A batch of aiokafka's, iterated as one thing: its records from an offset on, in parts of at most ``size``."""
 
-    __slots__ = ("_batch", "_begin", "offset", "records")
+    __slots__ = ("_batch", "_begin", "_size", "offset", "parts")
 
-    def __init__(self, batch: Any, begin: int) -> None:
+    def __init__(self, batch: Any, begin: int, size: int) -> None:
         self._batch = batch
         self._begin = begin
+        self._size = size
         self.offset = -1
-        self.records: list[Record] = []
+        self.parts: list[Part] = []
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
 
     def __iter__(self) -> Iterator[_Batch]:
-        self.records = list(map(_record, map(_unpacked, self._batch)))
-        if self.records and self.records[0].offset < self._begin:  # the fetch began in the middle of the batch
-            self.records = [record for record in self.records if record.offset >= self._begin]
-        if self.records:
-            self.offset = self.records[-1].offset
+        batch = iter(self._batch)  # which decompresses it
+        rows = map(_unpacked, batch)
+        first = getattr(batch, "base_offset", -1)  # formats before 2 don't know theirs
+        if first >= self._begin and batch.next_offset - first <= self._size:
+            self.parts = [Part(first, batch.next_offset, batch.next_offset - first, batch.max_timestamp, rows)]
+        else:  # the fetch began in its middle, or it is more than a delivery may hold
+            wanted = [row for row in rows if row[0] >= self._begin]
+            for at in range(0, len(wanted), self._size):
+                some = wanted[at : at + self._size]
+                self.parts.append(Part(some[0][0], some[-1][0] + 1, len(some), max(map(_timestamp, some)), iter(some)))
+        if self.parts:
+            self.offset = self.parts[-1].end - 1
             yield self
 
     def __next__(self) -> Any:  # of a control batch its one record is asked for
@@ -296,64 +318,68 @@ class _Batches:
     What holds it is known only weakly here, as in `_Fetched`: a fetch is to be gone with its last record, not minutes later.
     """
 
-    __slots__ = ("_of", "_records")
+    __slots__ = ("_of", "_records", "_size")
 
-    def __init__(self, records: Any, of: PartitionRecords) -> None:
+    def __init__(self, records: Any, of: PartitionRecords, size: int) -> None:
         self._records = records
         self._of = weakref.proxy(of)
+        self._size = size
 
     def has_next(self) -> bool:
         return bool(self._records.has_next())
 
     def next_batch(self) -> _Batch:
-        return _Batch(self._records.next_batch(), self._of.next_fetch_offset)
+        return _Batch(self._records.next_batch(), self._of.next_fetch_offset, self._size)
 
 
-def _of_batch(_: Any, batch: _Batch) -> list[Record]:
-    return batch.records
+def _of_batch(_: Any, batch: _Batch) -> list[Part]:
+    return batch.parts
 
 
 class _Fetched(dict[Any, Any]):
-    """aiokafka's fetches that wait to be unpacked: those of our topics unpack into `Record`, a batch at a time.
+    """aiokafka's fetches that wait to be handed out: those of our topics as parts of at most ``size`` records.
 
     aiokafka makes two records of each and goes through three calls of Python for it; that would be a fifth of all the time.
     What a batch is (checked, aborted, of control) it still judges itself.
     """
 
-    def __init__(self, topics: frozenset[str]) -> None:
+    def __init__(self, topics: frozenset[str], size: int) -> None:
         super().__init__()
         self._topics = topics
+        self._size = size
 
     def __setitem__(self, tp: Any, result: Any) -> None:
         if tp.topic in self._topics and type(result) is FetchResult:
             unpacking = result._partition_records
-            unpacking._records = _Batches(unpacking._records, unpacking)
+            unpacking._records = _Batches(unpacking._records, unpacking, self._size)
             unpacking._consumer_record = _of_batch
             result.getall = functools.partial(_get_all, weakref.proxy(result), [])
         super().__setitem__(tp, result)
 
 
-def _get_all(result: FetchResult, left: list[Record], max_records: int | None = None) -> list[Record]:
-    """`FetchResult.getall` for whole batches; `left` is what the call before unpacked and did not hand out."""
+def _get_all(result: FetchResult, left: list[Part], max_records: int | None = None) -> list[Part]:
+    """`FetchResult.getall` in parts, which have so many records or a few more; `left` is what the call before had over."""
     if not result.check_assignment(result._topic_partition) or not result.has_more():
         return []
     unpacking = result._partition_records
     most = sys.maxsize if max_records is None else max_records
     found, left[:] = left[:], []
+    count = sum(part.size for part in found)
     more, asked = True, False
-    while len(found) < most and more:
+    while count < most and more:
         try:
-            batch = next(unpacking, None)
+            parts = next(unpacking, None)
         except errors.KafkaError:
             if found:
                 break  # these first: the batch that is damaged is fetched again, and tells so then
             raise
-        more, asked = batch is not None, True
-        found += batch or ()
+        more, asked = parts is not None, True
+        found += parts or ()
+        count += sum(part.size for part in parts or ())
     left[:] = found[most:]
     del found[most:]
     if found and (left or not asked):
-        unpacking.next_fetch_offset = found[-1].offset + 1
+        unpacking.next_fetch_offset = found[-1].end
     result._update_position()
     if not left and not more:
         result._partition_records = None
@@ -386,7 +412,7 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
     async def on_start(self) -> None:
         await super().on_start()
         consumer = self._ensure_consumer()
-        consumer._fetcher._records = _Fetched(self._whole)
+        consumer._fetcher._records = _Fetched(self._whole, self._size)
         self._watch_resets(consumer._fetcher)
         coordinator = consumer._coordinator
         send = coordinator._send_req
@@ -486,16 +512,19 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
     def _changelog(self) -> str:
         return cast(FetchApp, self.app).settings.changelog_topic
 
-    def _deliveries(
-        self, tp: Any, records: list[Record], run: int, number: int, position: int | None
-    ) -> list[Delivery]:
-        size = self._size
-        deliveries = []
-        for number, first in enumerate(range(0, len(records), size), start=number + 1):  # noqa: B020  (goes on)
-            chunk = records[first : first + size]
-            deliveries.append(
-                Delivery(tp.topic, tp.partition, run, number, chunk, chunk[-1].offset + 1, chunk[0].offset)
-            )
+    def _deliveries(self, tp: Any, parts: list[Part], run: int, number: int, position: int | None) -> list[Delivery]:
+        together: list[list[Part]] = []
+        count = self._size
+        for part in parts:
+            count += part.size
+            if count > self._size:
+                together.append([])
+                count = part.size
+            together[-1].append(part)
+        deliveries = [
+            Delivery(tp.topic, tp.partition, run, number, some, some[-1].end, some[0].begin)
+            for number, some in enumerate(together, start=number + 1)
+        ]
         if position is not None:
             deliveries[-1].end = position
         return deliveries
@@ -519,7 +548,7 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
             if self._runs.get(tp, (0, 0))[0] == delivery.run and tp in consumer.assignment():
                 consumer.seek(tp, delivery.begin)
                 self._runs[tp] = delivery.run, delivery.number - 1
-                if not delivery.records:
+                if not delivery.parts:
                     self._resets[tp] = delivery.run, delivery.begin
                 before = self.progress[tp]
                 self.progress[tp] = before._replace(number=delivery.number - 1, position=delivery.begin)
@@ -956,9 +985,9 @@ class FetchApp(faust.App):
             await self.crash(error)
             raise error
         self._loads[delivery.partition] = delivery.run, delivery.number
-        if self.reader is not None and delivery.records:
+        if self.reader is not None and delivery.parts:
             try:
-                self.reader.loaded(delivery.partition, delivery.records)
+                self.reader.loaded(delivery.partition, list(delivery.taken()))
             except Exception as error:  # Faust would only log it
                 await self.crash(error)
                 raise

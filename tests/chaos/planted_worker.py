@@ -14,7 +14,7 @@ from typing import Any
 from queuewatch_streams.checkpoints import Checkpoints, _Best
 from queuewatch_streams.core.partition import Partition, Pending
 from queuewatch_streams.deliveries import Deliveries
-from queuewatch_streams.delivery import Delivery, Record
+from queuewatch_streams.delivery import Delivery, Row
 
 __all__ = ["PLANTED", "Bug"]
 
@@ -61,11 +61,11 @@ def fold_twice() -> None:
 def last_record() -> None:
     """The last record of a key wins, not the one with the highest source offset."""
 
-    def load(self: Checkpoints[Any], partition: int, records: Sequence[Record]) -> None:
+    def load(self: Checkpoints[Any], partition: int, records: Sequence[Row]) -> None:
         best = self._loaded.setdefault(partition, {})
-        for record in records:
-            if record.key is not None:
-                best[record.key] = _Best(self._offset_of(record), record.value, False)
+        for _, _, key, value, headers in records:
+            if key is not None:
+                best[key] = _Best(self._true_up_to(value, headers), value, False)
 
     Checkpoints.load = load  # type: ignore[method-assign]
 

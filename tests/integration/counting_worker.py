@@ -20,7 +20,7 @@ import orjson
 from queuewatch_schemas.config import KafkaSettings
 from queuewatch_streams.checkpoints import Checkpoints
 from queuewatch_streams.deliveries import Deliveries
-from queuewatch_streams.delivery import FetchApp, Record, Settings, build_app
+from queuewatch_streams.delivery import FetchApp, Row, Settings, build_app
 from queuewatch_streams.topics import wait_for_topic
 
 
@@ -59,7 +59,7 @@ class CountingPartition:
     def resume_at(self) -> int:
         return next(iter(self.dirty.values()))[0] if self.dirty else self.next_offset
 
-    def fold(self, records: Iterable[Record]) -> int:
+    def fold(self, records: Iterable[Row]) -> int:
         folded = 0
         counts, true_up_to, dirty, last, decode = self.counts, self.true_up_to, self.dirty, self.last, self.decode
         for offset, timestamp, key, value, _ in records:
@@ -176,9 +176,7 @@ def make(options: dict[str, Any]) -> FetchApp:
         deliver, left = deliveries.deliver, {(p, offset) for p, offset in throw}
 
         def forgetful(delivery: Any) -> None:
-            held = {
-                (p, o) for p, o in left if p == delivery.partition and delivery.records[0].offset <= o < delivery.end
-            }
+            held = {(p, o) for p, o in left if p == delivery.partition and delivery.begin <= o < delivery.end}
             if held:
                 left.difference_update(held)
                 return

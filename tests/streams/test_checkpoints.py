@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from queuewatch_streams.checkpoints import UP_TO, CheckpointFailed, Checkpoints
+from queuewatch_streams.core.partition import Record
 from queuewatch_streams.deliveries import Deliveries
-from queuewatch_streams.delivery import FetchApp, Record, Settings, build_app
+from queuewatch_streams.delivery import FetchApp, Settings, build_app
 from queuewatch_streams.lease import Lease
 
 APP = build_app(Settings(brokers="127.0.0.1:1", group="g", source="e", partitions=1))

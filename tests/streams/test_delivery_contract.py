@@ -21,7 +21,8 @@ from queuewatch_streams.delivery import (
     FetchProducer,
     FetchThread,
     FetchTransport,
-    Record,
+    Part,
+    Row,
     Settings,
     build_app,
     check_faust,
@@ -146,25 +147,33 @@ async def test_both_producers_are_idempotent_unless_the_broker_cannot() -> None:
 
 
 @given(
-    offsets=st.sets(st.integers(0, 10_000), min_size=1, max_size=300).map(sorted),
-    size=st.integers(1, 50),
+    counts=st.lists(st.tuples(st.integers(0, 3), st.integers(1, 10)), min_size=1, max_size=60),
+    size=st.integers(10, 50),
     before=st.integers(0, 5),
     markers=st.integers(0, 3),
 )
 def test_a_fetch_becomes_deliveries_with_every_record_once_and_consecutive_numbers(
-    offsets: list[int], size: int, before: int, markers: int
+    counts: list[tuple[int, int]], size: int, before: int, markers: int
 ) -> None:
-    """Whatever holes the offsets have: none lost, none doubled, none out of order; the last ends at the position."""
+    """Whatever holes lie between its parts: none lost, none doubled, none out of order; the last ends at the position."""
     thread = object.__new__(FetchThread)  # only this one method, which needs nothing else of it
     thread._size = size
-    records = [Record(offset, 0, b"k", b"v", ()) for offset in offsets]
-    position = offsets[-1] + 1 + markers
-    deliveries = thread._deliveries(TP("events", 3), records, 9, before, position)
-    assert [r for d in deliveries for r in d.records] == records
+    records: list[Row] = []
+    parts, end = [], 0
+    for hole, count in counts:
+        begin, end = end + hole, end + hole + count
+        rows: list[Row] = [(offset, 0, b"k", b"v", ()) for offset in range(begin, end)]
+        parts.append(Part(begin, end, count, 0, iter(rows)))
+        records += rows
+    position = end + markers
+    deliveries = thread._deliveries(TP("events", 3), parts, 9, before, position)
+    assert [d.begin for d in deliveries] == [d.parts[0].begin for d in deliveries]
+    assert sum(d.count for d in deliveries) == len(records)
+    assert max(d.count for d in deliveries) <= size
     assert [d.number for d in deliveries] == list(range(before + 1, before + 1 + len(deliveries)))
     assert {(d.run, d.partition, d.topic) for d in deliveries} == {(9, 3, "events")}
-    assert max(len(d.records) for d in deliveries) <= size
     assert deliveries[-1].end == position
+    assert [r for d in deliveries for r in d.taken()] == records
 
 
 def test_a_digest_follows_the_source() -> None:

@@ -1,10 +1,11 @@
-"""What a fetch brought is unpacked batch by batch to exactly what aiokafka unpacks record by record."""
+"""What a fetch brought is handed out by batches, which unpack to exactly what aiokafka unpacks record by record."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import struct
+import sys
 import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuewatch_streams.delivery import Record, _Fetched
+from queuewatch_streams.delivery import Delivery, Part, _Fetched
 
 TP = TopicPartition("events", 0)
 READ_COMMITTED = 1
@@ -58,54 +59,72 @@ def written(batches: Sequence[Batch]) -> bytes:
     return made
 
 
-def fetched(batches: Sequence[Batch], begin: int, aborted: list[tuple[int, int]]) -> tuple[FetchResult, Any]:
+def fetched(data: bytes, begin: int, aborted: list[tuple[int, int]]) -> tuple[FetchResult, Any]:
     """A fetch that began at an offset, and the state of its partition."""
     assignment = Assignment({TP})
     state = assignment.state_value(TP)
     state.seek(begin)
-    records = PartitionRecords(
-        TP, MemoryRecords(written(batches)), list(aborted), begin, None, None, True, READ_COMMITTED
-    )
+    records = PartitionRecords(TP, MemoryRecords(data), list(aborted), begin, None, None, True, READ_COMMITTED)
     return FetchResult(TP, assignment=assignment, partition_records=records, backoff=0), state
 
 
-@given(BATCHES, st.integers(0, 12), st.lists(st.one_of(st.none(), st.integers(1, 6)), max_size=12), st.booleans())
+@given(
+    BATCHES, st.integers(0, 12), st.lists(st.one_of(st.none(), st.integers(1, 6)), max_size=12), st.booleans(),
+    st.sampled_from([1, 2, 3, 100]),
+)  # fmt: skip
 def test_records_positions_and_ends_are_those_of_aiokafka(
-    batches: list[Batch], begin: int, asked: list[int | None], abort: bool
+    batches: list[Batch], begin: int, asked: list[int | None], abort: bool, size: int
 ) -> None:
     """However many are asked for at a time, from the middle of a batch on, with transactions that were aborted."""
 
     async def compare() -> None:  # aiokafka wants a loop around it
         aborted = [(1, 0)] if abort else []
-        theirs, their_state = fetched(batches, begin, aborted)
-        ours, our_state = fetched(batches, begin, aborted)
-        _Fetched(frozenset({TP.topic}))[TP] = ours
-        for most in [*asked, None]:
-            expected = [
-                Record(each.offset, each.timestamp, each.key, each.value, list(each.headers))
-                for each in theirs.getall(most)
-            ]
-            assert ours.getall(most) == expected
-            assert our_state.position == their_state.position
-            assert ours.has_more() == theirs.has_more()
-            if not theirs.has_more():
-                break
+        theirs, their_state = fetched(written(batches), begin, aborted)
+        ours, our_state = fetched(written(batches), begin, aborted)
+        _Fetched(frozenset({TP.topic}), size)[TP] = ours
+        handed: list[tuple[Part, int]] = []
+        while ours.has_more():
+            most = asked.pop() if asked else None
+            parts = ours.getall(most)
+            assert len(parts) <= (most or len(parts))
+            assert all(0 < part.size <= size for part in parts)
+            handed += [(part, our_state.position) for part in parts]
+            if parts and ours.has_more():
+                assert our_state.position == parts[-1].end
+        expected = [(each.offset, each.timestamp, each.key, each.value, list(each.headers)) for each in theirs.getall()]
+        rows = [(part, list(part.rows), position) for part, position in handed]  # unpacked when all has been handed out
+        assert [row for _, some, _ in rows for row in some] == expected
+        assert our_state.position == their_state.position
+        for part, some, position in rows:
+            assert part.begin <= some[0][0] <= some[-1][0] < part.end <= position
+            assert len(some) <= part.size <= part.end - part.begin
+            assert part.timestamp == max(timestamp for _, timestamp, *_ in some)
 
     asyncio.run(compare())
 
 
 @given(BATCHES, st.one_of(st.none(), st.integers(1, 6)))
 def test_a_fetch_is_gone_with_its_last_record(batches: list[Batch], most: int | None) -> None:
-    """Nothing of it is left for the garbage collector, which comes only after minutes: the worker's memory would grow."""
+    """Nothing of it is left for the garbage collector, which comes only after minutes: the worker's memory would grow.
+
+    Its parts hold their batches until they are taken, and no longer.
+    """
 
     async def hand_out() -> None:
-        ours, _ = fetched(batches, 0, [])
+        data = written(batches)
+        held = sys.getrefcount(data)
+        ours, _ = fetched(data, 0, [])
         records = weakref.ref(ours._partition_records)
-        waiting = _Fetched(frozenset({TP.topic}))
+        waiting = _Fetched(frozenset({TP.topic}), 100)
         waiting[TP] = ours
+        parts: list[Part] = []
         while ours.has_more():
-            ours.getall(most)
+            parts += ours.getall(most)
         assert records() is None
+        delivery = Delivery(TP.topic, TP.partition, 1, 1, parts, 100, 0)
+        del parts
+        assert len(list(delivery.taken())) == sum(len(batch.gaps) for batch in batches)
+        assert sys.getrefcount(data) == held
         fetch = weakref.ref(ours)
         del ours, waiting[TP]
         assert fetch() is None
