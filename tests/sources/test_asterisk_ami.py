@@ -183,6 +183,24 @@ def test_who_hangs_up_while_the_agent_hears_an_announcement_has_abandoned() -> N
     assert told(join(0), leave(5), abandon(8))[1:] == [(5, "abandoned", "c1", "sales", 1)]
 
 
+def test_who_is_answered_while_it_is_being_decided_how_he_left_has_not_hung_up() -> None:
+    """His talk lasts until the agent's completion, which may come within that quarter of a second too."""
+    left = [join(1), abandon(5), leave(5.01), connect(5.1)]
+    answered = [(1, "queued", "c1", "sales", 1), (5.1, "answered", "c1", "sales", 1, "pbx1/Anna")]
+    assert told(left, join(7, "c2")) == [*answered, (7, "queued", "c2", "sales", 1)]
+    for end in (5.15, 20):
+        ended = (end, "ended", "c1", "sales", 1, "pbx1/Anna", "agent")
+        assert told(left, complete(end, "agent"), join(30, "c2"))[:3] == [*answered, ended]
+
+
+def test_a_join_that_comes_after_the_leave_of_a_caller_known_from_a_list_changes_nothing() -> None:
+    seen = listed(10, {"sales": {"c1": 7}})
+    assert told(seen, abandon(10.01), leave(10.02), join(7.5), join(20, "c2"))[:2] == [
+        (7, "queued", "c1", "sales", 1),
+        (10.02, "abandoned", "c1", "sales", 1),
+    ]
+
+
 def test_who_has_left_is_not_forgotten_while_it_is_being_decided_how() -> None:
     """Though Asterisk's clock is set forward meanwhile, so that he seems to have been on no list for long."""
     _, ahead = join(20, "c2")
@@ -261,6 +279,16 @@ def test_hold_is_what_the_agents_channel_says() -> None:
         (6, "held", "c1", "sales", 1, "pbx1/Anna"),
         (9, "resumed", "c1", "sales", 1, "pbx1/Anna"),
     ]
+
+
+def test_hold_on_a_channel_of_two_talks_is_the_newer_ones_after_a_restart_too() -> None:
+    hold = message(6, "Hold", Uniqueid="leg1")
+    records = [join(0, "c1", "vip"), connect(1, "Dan", "c3"), connect(2), connect(3, "Dan", "c1", "vip")]
+    for cut in range(len(records) + 1):
+        one = translator()
+        said(one, records[:cut], end=False)
+        again = said(translator(orjson.loads(orjson.dumps(one.memory()))), [*records[cut:], hold])
+        assert of_calls(again, "pbx1")[-1] == (6, "held", "c1", "vip", 1, "pbx1/Dan")
 
 
 def test_a_phone_that_was_free_for_a_moment_still_talks() -> None:
@@ -432,6 +460,22 @@ def test_ignored_queues_callers_and_agents_are_counted_and_not_sent() -> None:
     out = said(translator(ignore=ignore), [*records, member(5, name="Zoë")])
     assert [event["subject"] for event in events(out)] == ["pbx1/Anna", "pbx1-c3", "pbx1-c3"]
     assert out.ignored == {"queue": 1, "caller": 2, "agent": 2}
+
+
+def test_an_ignored_caller_is_on_no_snapshot_though_only_a_list_has_told_of_him() -> None:
+    rows = [
+        (received, {**fields, **({"CallerIDNum": "100"} if fields.get("Uniqueid") == "c1" else {})})
+        for received, fields in listed(10, {"sales": {"c1": 9.5, "c2": 9.5}})
+    ]
+    [shot] = events(said(translator(ignore={"callers": ["100"]}), rows))
+    assert [each["call"] for each in shot["data"]["waiting"]] == ["pbx1-c2"]
+
+
+def test_an_ignored_agents_refusals_are_left_out() -> None:
+    out = said(translator(ignore={"agents": ["Zoë"]}), [join(0), no_answer(5, 5000, "Zoë"), no_answer(9, 4000)])
+    assert [each[1:] for each in of_calls(out, "pbx1")][1:] == [
+        ("declined", "c1", "sales", 1, "pbx1/Anna", "no_answer")
+    ]
 
 
 def test_a_refusal_never_shows_what_could_be_a_callers() -> None:

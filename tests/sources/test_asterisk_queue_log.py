@@ -439,6 +439,25 @@ def test_what_is_ignored_is_left_out_and_counted() -> None:
     assert out.ignored == {"queue": 2, "caller": 2, "agent": 2}
 
 
+def test_after_call_work_for_an_ignored_caller_is_the_agents_alone() -> None:
+    """Nor is it taken for that of the visit before."""
+    lines = [*WHOLE, *(line.replace("c1", "c9").replace("||5|", "||0800|") for line in WHOLE)]
+    lines += ["60|NONE|NONE|Anna|WRAPUPSTART|15"]
+    found = events(out_of(*lines, ignore={"callers": ["0800"]}))
+    assert {each["subject"] for each in found} == {"pbx1-c1", "pbx1/Anna"}
+    assert not any(each["type"].endswith("wrapped.v1") for each in found)
+    assert [each["data"]["state"] for each in found if each["subject"] == "pbx1/Anna"][-2:] == ["wrap_up", "available"]
+
+
+def test_nothing_is_over_before_it_began_whatever_the_order_of_lines() -> None:
+    """Times of lines that were written at the same time may be in another order."""
+    assert told("5|c1|sales|NONE|ENTERQUEUE||5|1", "4|c1|sales|Anna|CONNECT|1|c2|1")[-1][0] == 5
+    answered = "5|c1|sales|Anna|CONNECT|0|c2|1"
+    assert told(answered, "4|c1|sales|Anna|COMPLETEAGENT|0|0|1")[-1][:2] == (5, "ended")
+    assert told(answered, "4|NONE|NONE|NONE|QUEUESTART|")[-1][:2] == (5, "ended")
+    assert told("5|c1|sales|NONE|ENTERQUEUE||5|1", "4|NONE|NONE|NONE|QUEUESTART|")[-1][:2] == (5, "diverted")
+
+
 def test_a_callers_number_leaves_only_as_a_keyed_hash(tmp_path: Any) -> None:
     """The same number is the same customer, another key another one; withheld numbers are nobody."""
     key, other = tmp_path / "key", tmp_path / "other"

@@ -177,6 +177,19 @@ def test_of_two_ends_at_the_time_limit_the_bridge_wins(late: bool) -> None:
     assert (4, "answered") in [(second(each), each["type"].split(".")[2]) for each in events(out)]
 
 
+@pytest.mark.parametrize("last", [cancel(7, "BREAK_OUT"), terminated(7), connected(7, "core-2")])
+def test_who_left_at_the_time_limit_and_was_not_bridged_after_all_has_left_once(last: Heard) -> None:
+    """An agent picked up in that moment, and the caller hung up in the announcement, or FreeSWITCH was started anew."""
+    limit = [connected(0), start(0), cancel(4, "TIMEOUT", hung_up=False), picked_up(4.02)]
+    left = [(0, "queued", "s1", "sales", 1), (4, "diverted", "s1", "sales", 1, "timeout")]
+    assert told(*limit, bridge_over(7, bridged="false"), last) == left
+    one = translator()
+    assert of_calls(said(one, [*limit, bridge_over(7, bridged="false")]), "fs1") == left
+    assert one.open_calls == 0
+    if "cmd" in last[1]:
+        assert told(*limit, last) == left
+
+
 def test_a_resumed_member_is_another_pass_with_its_own_wait() -> None:
     assert told(start(0), cancel(5, "BREAK_OUT"), resume(60, "m1", "s2"), cancel(70, "BREAK_OUT", "m1", "s2")) == [
         (0, "queued", "s1", "sales", 1),
@@ -287,6 +300,14 @@ def test_a_talk_that_ended_unheard_ended_with_its_agents_last_bridge() -> None:
     assert told(*known, agents(90, "anna|Available|In a queue call"), members(90, talking))[2:] == []
 
 
+def test_whom_a_list_shows_as_waiting_was_not_answered_though_somebody_had_picked_up() -> None:
+    """As while an announcement is played: who is told to be answered must not be told to wait."""
+    out = said(translator(), [start(0), picked_up(4), connected(5), members(5.01, {})], end=False)
+    assert [each[1] for each in of_calls(out, "fs1")] == ["queued"]
+    [shot] = [each for each in events(out) if "snapshot" in each["type"]]
+    assert [each["call"] for each in shot["data"]["waiting"]] == ["fs1-s1"]
+
+
 def test_a_restart_of_freeswitch_closes_what_was_open_when_it_was_heard_last() -> None:
     known = [connected(0), start(0), start(1, "m2", "s2"), picked_up(4, "m2", "s2"), bridge(4, "s2")]
     assert told(*known, connected(90, "core-2"))[3:] == [
@@ -355,6 +376,13 @@ def test_ignored_queues_and_callers_are_counted_and_not_sent() -> None:
     out = said(translator(ignore=ignore), records)
     assert not out.messages
     assert out.ignored == {"queue": 1, "caller": 2}
+
+
+def test_an_ignored_agents_refusals_are_left_out() -> None:
+    fails = [failed(5, "USER_BUSY", agent="bert"), failed(9, "NO_ANSWER")]
+    assert told(start(0), *fails, ignore={"agents": ["bert"]})[1:] == [
+        (9, "declined", "s1", "sales", 1, "fs1/anna", "no_answer")
+    ]
 
 
 def test_a_refusal_never_shows_what_could_be_a_callers() -> None:

@@ -430,6 +430,12 @@ def test_callers_and_queues_that_are_ignored_say_nothing_and_customers_are_hashe
     assert "customer" not in events(said(translator(), starts))[0]["data"]
 
 
+def test_an_ignored_agents_refusals_are_left_out() -> None:
+    refused = user_end(5, alertingDurationMs=4000, disconnectType="NO_ANSWER_TRANSFER")
+    assert [each[1] for each in told(acd_start(0), refused)] == ["queued", "declined"]
+    assert [each[1] for each in told(acd_start(0), refused, ignore={"agents": ["u-0"]})] == ["queued"]
+
+
 def test_nothing_personal_is_said_kept_or_written_down(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k" * 32, encoding="utf-8")
     whole = day(7)

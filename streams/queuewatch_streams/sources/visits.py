@@ -134,6 +134,11 @@ class Visits:
         call = self._open.get(stay.call) or self._closed.get(stay.call)
         return call is not None and call.ignored
 
+    def ignores(self, call: str, caller: str) -> bool:
+        """Whether nothing is to be said of a call, known or not, from a caller's number."""
+        known = self._open.get(call) or self._closed.get(call)
+        return (known is not None and known.ignored) or self._composer.ignores_caller(caller)
+
     def following(self, call: str, name: str) -> int:
         """The number of the call's next stay in a queue (by the stable name)."""
         return 1 + max((stay.visit for stay in self.of(call) if stay.name == name), default=0)
@@ -177,9 +182,13 @@ class Visits:
         """It rings at an agent, by the stable name.  Raises Unreadable."""
         self._about(out, "ringing", at, stay, {"agent": who}, f"{who}/")
 
-    def decline(self, out: Out, at: int, stay: Stay, who: str, reason: str) -> None:
-        """An agent did not take it.  Raises Unreadable."""
-        self._about(out, "declined", at, stay, {"agent": who, "reason": reason}, f"{who}/")
+    def decline(self, out: Out, at: int, stay: Stay, agent: str, reason: str) -> None:
+        """An agent, by the vendor's id, did not take it.  Raises Unreadable."""
+        who = self._composer.agent(agent)
+        if self._composer.ignores_agent(agent):
+            out.ignore("agent")
+        else:
+            self._about(out, "declined", at, stay, {"agent": who, "reason": reason}, f"{who}/")
 
     def answer(self, out: Out, at: int, stay: Stay, who: str) -> None:
         """An agent took it.  Raises Unreadable."""
@@ -189,23 +198,26 @@ class Visits:
 
     def abandon(self, out: Out, at: int, stay: Stay) -> None:
         """The caller hung up while waiting.  Raises Unreadable."""
-        self._about(out, "abandoned", at, stay, {})
-        self._close(stay, at, "abandoned")
+        if not self._ended_as_said(stay):
+            self._about(out, "abandoned", at, stay, {})
+            self._close(stay, at, "abandoned")
 
     def divert(self, out: Out, at: int, stay: Stay, reason: str) -> None:
         """It left unanswered, not by hanging up.  Raises Unreadable."""
-        self._about(out, "diverted", at, stay, {"reason": reason})
-        self._close(stay, at, reason)
+        if not self._ended_as_said(stay):
+            self._about(out, "diverted", at, stay, {"reason": reason})
+            self._close(stay, at, reason)
 
     def hold(self, out: Out, at: int, stay: Stay, *, held: bool) -> None:
         """An agent puts the caller on hold, or takes him off it.  Raises Unreadable."""
         self._about(out, "held" if held else "resumed", at, stay, {"agent": stay.agent})
 
     def talk_on(self, leg: str) -> Stay | None:
-        """The talk whose agent is on that channel, by its vendor's id; the translator keeps it in `more` as "leg"."""
+        """The newest talk whose agent is on that channel, by its vendor's id; the translator keeps it in `more` as "leg"."""
         if not leg:
             return None
-        return next((stay for stays in self._talks.values() for stay in stays if stay.more.get("leg") == leg), None)
+        found = (stay for stays in self._talks.values() for stay in stays if stay.more.get("leg") == leg)
+        return max(found, key=lambda stay: (stay.answered, stay.call, stay.queue, stay.visit), default=None)
 
     def end(self, out: Out, at: int, stay: Stay, by: str | None) -> None:
         """The talk is over; `by` None: nobody knows who ended it.  Raises Unreadable."""
@@ -214,9 +226,10 @@ class Visits:
         self._close(stay, at, by or "ended")
 
     def reopen(self, stay: Stay) -> None:
-        """A stay that was said to have ended unanswered was answered after all."""
+        """A stay that was said to have ended unanswered may be answered after all; if not, its end is not said again."""
         call = self._closed.pop(stay.call, None) or self._open.get(stay.call)
         if call is not None and stay in call.stays and stay.state == CLOSED:
+            stay.more["said"] = [stay.ended, stay.how]
             stay.state, stay.ended, stay.how = WAITING, 0, ""
             call.open += 1
             self._open[stay.call] = call
@@ -297,6 +310,13 @@ class Visits:
         if len(self._open) > MOST_OPEN:
             for forgotten in self._open.pop(next(iter(self._open))).stays:
                 self._quiet(forgotten)
+
+    def _ended_as_said(self, stay: Stay) -> bool:
+        """Whether it had been reopened, and has ended by what was said before."""
+        said = stay.more.pop("said", None)
+        if said is not None:
+            self._close(stay, *said)
+        return said is not None
 
     def _quiet(self, stay: Stay) -> None:
         """It is no talk any more."""

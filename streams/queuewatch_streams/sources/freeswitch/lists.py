@@ -78,7 +78,7 @@ class Lists:
                 self._read(at, queue, name, row, missed, waiting, talking, out)
             except Unreadable as why:
                 out.refuse(why.reason, str(why))
-        if missed and not self._close_missed(at, queue, talking, before, out):
+        if missed and not self._close_missed(at, queue, waiting, talking, before, out):
             self._missed.remove(queue)
         for stay in self._visits.unfinished(WAITING):
             if stay.queue == queue:
@@ -90,13 +90,21 @@ class Lists:
         if not same:  # several queues of one name here have no list that is complete
             self._composer.snapshot(out, at, name, [(call, visit, since) for (call, visit), since in waiting.items()])
 
-    def _close_missed(self, at: int, queue: str, talking: Collection[tuple[str, str]], before: int, out: Out) -> bool:
+    def _close_missed(
+        self,
+        at: int,
+        queue: str,
+        waiting: Collection[tuple[str, int]],
+        talking: Collection[tuple[str, str]],
+        before: int,
+        out: Out,
+    ) -> bool:
         """Talks of before that began or ended while nobody listened.  Whether some have to be seen again."""
         too_young = False
         for stay in self._visits.unfinished(WAITING):
             if stay.queue != queue or (stay.call, stay.mark) in talking or "bridge" not in stay.more:
                 continue
-            if stay.more["bridge"] <= before:
+            if stay.more["bridge"] <= before and (self._visits.subject(stay), stay.visit) not in waiting:
                 self._passes.talk(stay, out)
         for stay in self._visits.unfinished(TALKING):
             if stay.queue != queue or (stay.call, stay.mark) in talking or stay.answered > before:

@@ -114,8 +114,7 @@ class Passes:
         if cause in _NOT_THE_AGENT:
             out.ignore("no_meaning")
             return
-        who = self._composer.agent(text(fields, "CC-Agent"))
-        self._visits.decline(out, at, stay, who, _DECLINED.get(cause, "unavailable"))
+        self._visits.decline(out, at, stay, text(fields, "CC-Agent"), _DECLINED.get(cause, "unavailable"))
 
     def pick_up(self, at: int, received: int, fields: Mapping[str, Any], out: Out) -> None:
         """`bridge-agent-start`: an agent has picked up; the talk begins when the two are bridged."""
@@ -130,6 +129,7 @@ class Passes:
             if at - stay.ended > OLD or stay.how == "abandoned" or stay.answered:
                 out.ignore("repeated")
                 return
+            stay.more["cancel"] = [stay.ended, "", False]
             self._visits.reopen(stay)
         stay.more["bridge"], stay.more["agent"] = at, agent
         stay.more["leg"] = optional(fields, "CC-Agent-UUID")

@@ -181,7 +181,7 @@ class Storyteller:
         for session in told.sessions:
             if not session.talk and told.is_in(stay, session.ended, session.queue, session.media):
                 reason = _DECLINED.get(session.type)
-                if reason is not None:
+                if reason is not None and not self._composer.ignores_agent(session.user):
                     agent = self._composer.agent(session.user)
                     which = f"{session.user}/{session.ended}"
                     # It may turn out to belong to another stay as long as this one's end is not known.

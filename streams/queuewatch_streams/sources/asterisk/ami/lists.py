@@ -127,7 +127,7 @@ class Lists:
                 else:
                     unannounced[f"{call}\0{queue}"] = [times + 1, first]
             number, since = (self._visits.following(call, name), first) if stay is None else (stay.visit, stay.queued)
-            if stay is None or not self._visits.ignored(stay):
+            if not self._visits.ignores(call, row.get("CallerIDNum", "")):
                 waiting.setdefault(name, []).append((subject, number, since))
 
     def _close_missed(self, at: int, before: int, out: Out) -> bool:

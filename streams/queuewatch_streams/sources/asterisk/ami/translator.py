@@ -144,8 +144,8 @@ class Ami(Hearing):
             if stay.state != WAITING:
                 continue
             if stay.queue == queue and abs(stay.queued - at) < OLD:
-                if stay.more.get("listed"):  # only now is it known where he stands
-                    stay.more = {"place": place_of(fields)}
+                if stay.more.pop("listed", False):  # only now is it known where he stands
+                    stay.more["place"] = place_of(fields)
                 out.ignore("repeated")
                 return
             if "left" in stay.more:  # he went on to another queue, so he has not hung up
@@ -238,7 +238,8 @@ class Ami(Hearing):
         while self._held and self._held[0][0] <= until:
             _, call, queue, visit, how = self._held.pop(0)
             for stay in self._visits.of(call):
-                if stay.queue == queue and stay.visit == visit and stay.state in (WAITING, TALKING):
+                # Who was answered meanwhile has not hung up.
+                if (stay.queue, stay.visit, stay.state) == (queue, visit, WAITING if how == "abandoned" else TALKING):
                     try:
                         self._settle(stay, how, out)
                     except Unreadable as why:
@@ -269,7 +270,7 @@ class Ami(Hearing):
         self._members.ring_no_more(member)
         if stay is not None:
             busy = whole(fields, "RingTime", 0) == 0  # it did not ring at all; milliseconds here, seconds elsewhere
-            self._visits.decline(out, at, stay, self._composer.agent(member), "busy" if busy else "no_answer")
+            self._visits.decline(out, at, stay, member, "busy" if busy else "no_answer")
         self._members.tell(at, member, out)
 
     def _connect(self, at: int, received: int, fields: Mapping[str, str], out: Out) -> None:

@@ -102,7 +102,8 @@ class Agents:
         """He talks in that call no more.
 
         :param which: what in the log tells it from another event of the same agent and time.
-        :param finished: the visit (call, queue, visit) that after-call work may follow; None: that of before.
+        :param finished: the visit (call, queue, visit) that after-call work may follow, its call empty where nothing is said of
+            it; None: that of before.
         """
         state = self.of(who)
         if finished is not None:

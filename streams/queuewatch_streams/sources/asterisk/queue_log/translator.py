@@ -199,7 +199,7 @@ class QueueLog:
                     out.ignore("repeated")
                     return
             stay = calls.begin(out, at - hold, call, queue, name, self._last)
-        self._answer(call, stay, at, agent, who, out)
+        self._answer(call, stay, max(at, stay.entered), agent, who, out)
 
     def _answer(self, call: Call, stay: Stay, at: int, agent: str, who: str, out: Out) -> None:
         self._calls.say(out, "answered", at, call, {"queue": stay.name, "agent": who}, stay.visit, f"{who}/")
@@ -230,9 +230,10 @@ class QueueLog:
                 return
             call, stay = found
         who = self._composer.agent(agent)
+        at = max(at, stay.answered)
         calls.say(out, "ended", at, call, {"queue": stay.name, "agent": who, "by": by}, stay.visit)
         calls.end(call, stay, at, by)
-        finished = (call.subject, stay.name, stay.visit)
+        finished = ("", "", 0) if call.ignored else (call.subject, stay.name, stay.visit)
         self._agents.hang_up(out, at, agent, who, call.callid, stay.name, f"{event}/{call.callid}", finished)
 
     def _unfinished(
@@ -310,13 +311,14 @@ class QueueLog:
         for call in list(calls.open.values()):
             for stay in call.stays:
                 if stay.state == WAITING:
-                    calls.say(out, "diverted", when, call, {"queue": stay.name, "reason": "withdrawn"}, stay.visit)
-                    calls.end(call, stay, when, "withdrawn")
+                    over = max(when, stay.entered)
+                    calls.say(out, "diverted", over, call, {"queue": stay.name, "reason": "withdrawn"}, stay.visit)
+                    calls.end(call, stay, over, "withdrawn")
                 elif stay.state == TALKING:
-                    who = self._composer.agent(stay.agent)
-                    calls.say(out, "ended", when, call, {"queue": stay.name, "agent": who, "by": "system"}, stay.visit)
-                    calls.end(call, stay, when, "system")
-                    self._agents.hang_up(out, when, stay.agent, who, call.callid, stay.name, "QUEUESTART")
+                    over, who = max(when, stay.answered), self._composer.agent(stay.agent)
+                    calls.say(out, "ended", over, call, {"queue": stay.name, "agent": who, "by": "system"}, stay.visit)
+                    calls.end(call, stay, over, "system")
+                    self._agents.hang_up(out, over, stay.agent, who, call.callid, stay.name, "QUEUESTART")
 
     def _nothing(self, at: int, fields: list[str], out: Out) -> None:
         out.ignore("no_meaning")
