@@ -16,7 +16,7 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import TopicPartition
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from queuewatch_streams.delivery import Delivery, Part, _Fetched
@@ -88,9 +88,10 @@ def fetched(data: bytes, begin: int, aborted: list[tuple[int, int]]) -> tuple[Fe
     return FetchResult(TP, assignment=assignment, partition_records=records, backoff=0), state
 
 
+@settings(max_examples=400)
 @given(
-    BATCHES, st.integers(0, 12), st.lists(st.one_of(st.none(), st.integers(1, 6)), max_size=12), st.booleans(),
-    st.sampled_from([1, 2, 3, 100]),
+    BATCHES, st.integers(0, 6), st.lists(st.one_of(st.none(), st.integers(1, 6)), max_size=12), st.booleans(),
+    st.sampled_from([1, 2, 3, 100, 100]),
 )  # fmt: skip
 def test_records_positions_and_ends_are_those_of_aiokafka(
     batches: list[Batch], begin: int, asked: list[int | None], abort: bool, size: int
