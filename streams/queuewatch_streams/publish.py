@@ -108,10 +108,12 @@ def event_time(event: Mapping[str, Any]) -> int:
     """
     text = event.get("time")
     try:
-        return instant(cast(str, text))
-    except (ValueError, TypeError, IndexError, OverflowError):
-        shown = "is missing" if text is None else f"{str(text)[:60]!r} is no time with an offset"
-        raise Unaddressed(f"time: {shown}") from None
+        if isinstance(text, str):
+            return instant(text)
+    except (ValueError, IndexError, OverflowError):
+        pass
+    shown = "is missing" if text is None else f"{str(text)[:60]!r} is no time with an offset"
+    raise Unaddressed(f"time: {shown}")
 
 
 def shifted_time(text: str, by: timedelta) -> str:

@@ -141,11 +141,13 @@ async def test_lines_without_address_are_told_with_their_place_and_the_rest_is_p
 async def test_a_time_is_needed_only_where_one_is_used(wanted: Configuration, tmp_path: Path) -> None:
     """Sent as it stands it is the worker's to reject; for a history's timestamp it is left out and told."""
     path = tmp_path / "events.ndjson"
-    path.write_bytes(line(0, queue="sales").replace(b'"time"', b'"when"'))
-    assert (await publish(str(path), wanted)).published == 1
+    event = orjson.loads(line(0, queue="sales"))
+    missing = {name: each for name, each in event.items() if name != "time"}
+    path.write_bytes(b"\n".join(orjson.dumps(each) for each in (missing, event | {"time": ["now"]})) + b"\n")
+    assert (await publish(str(path), wanted)).published == 2
     told: list[str] = []
-    assert (await publish(str(path), wanted, history=True, complain=told.append)).skipped == 1
-    assert told == [f"{path}:1: time: is missing"]
+    assert (await publish(str(path), wanted, history=True, complain=told.append)).skipped == 2
+    assert told == [f"{path}:1: time: is missing", f"{path}:2: time: \"['now']\" is no time with an offset"]
 
 
 @pytest.mark.parametrize("speed", [None, 1000.0], ids=["at once", "paced"])

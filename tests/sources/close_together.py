@@ -114,10 +114,6 @@ def assert_it_goes_on_from_its_memory(vendor: Vendor, records: Sequence[Any], cu
     return whole
 
 
-_SEVERAL_AT_ONCE = (b"queuewatch.queue.snapshot.", b"queuewatch.call.declined.", b"queuewatch.agent.state.")
-"""Of these several may be told in one microsecond here, though no system does it: then they have one id."""
-
-
 def assert_it_may_be(
     messages: Sequence[Message], source: str, may_change: frozenset[str] = frozenset(), *, corrects: bool = False
 ) -> None:
@@ -126,8 +122,7 @@ def assert_it_may_be(
     :param may_change: outcomes that an answer may follow.
     :param corrects: see Vendor; how visits end is not looked at.
     """
-    assert_sound(messages, ids=False)
-    assert_sound([each for each in messages if not any(kind in each[2] for kind in _SEVERAL_AT_ONCE)])
+    assert_sound(messages)
     visits: dict[tuple[str, str, int], dict[str, int]] = defaultdict(dict)
     for role, key, value in messages:
         event = orjson.loads(value)

@@ -258,7 +258,7 @@ def test_whatever_names_hold_the_event_is_json_that_says_so(call: str, agent: st
         composer.call(
             out, "answered", 1_795_305_000_000_001, subject, {"queue": "sales", "agent": who}, visit=2, which=which
         )
-        composer.agent_state(out, 5, who, "available", ["sales"], which)
+        composer.agent_does(out, 5, who, composer.agent_data("available", ["sales"]), which)
     except Unreadable:
         return
     found = [orjson.loads(value) for _, _, value in out.messages]

@@ -100,5 +100,5 @@ def _count(value: bytes, urn: str, start: int, seen: set[str], counts: dict[str,
             return
         seen.add(event["id"])
         counts[event["data"]["queue"]][figure] += 1
-    except (ValueError, TypeError, KeyError):  # what is no event is the worker's to tell
+    except (ValueError, TypeError, KeyError, AttributeError):  # what is no event is the worker's to tell
         return

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
+from zlib import crc32
 
 import orjson
 
@@ -203,29 +204,29 @@ class Composer:
         )
         out.messages.append(("events", queue, event.encode() + _dumped(data) + b"}"))
 
-    def agent_state(
-        self, out: Out, at: int, agent: str, state: str, queues: Iterable[str], which: str = "", **more: Any
-    ) -> None:
+    def agent_state(self, out: Out, at: int, agent: str, state: str, queues: Iterable[str], **more: Any) -> None:
         """An `agent.state` event: what an agent (by the stable name) does from now on, and which queues he serves.
 
         :param queues: by their stable names, in an order that follows from the records.
-        :param which: what in the vendor's record tells it from another one of the same agent and time.
         """
-        self.agent_does(out, at, agent, self.agent_data(state, queues, **more), which)
+        self.agent_does(out, at, agent, self.agent_data(state, queues, **more))
 
     def agent_data(self, state: str, queues: Iterable[str], **more: Any) -> bytes:
         """The data of an `agent.state` event, to be said more than once.  Raises Unreadable."""
         more["state"], more["queues"] = state, [{"queue": each} for each in queues]
         return _dumped(more)
 
-    def agent_does(self, out: Out, at: int, agent: str, data: bytes, which: str) -> None:
-        """An `agent.state` event with ready data; as `agent_state` in all else."""
+    def agent_does(self, out: Out, at: int, agent: str, data: bytes, which: str = "") -> None:
+        """An `agent.state` event with ready data; as `agent_state` in all else.
+
+        :param which: what in the vendor's record tells it from another one of the same agent, time and data.
+        """
         self._about(out, "agents", "agent.state", at, agent, which, data)
 
     def snapshot(self, out: Out, at: int, queue: str, waiting: Iterable[tuple[str, int, int]]) -> None:
         """A `queue.snapshot`: the system's own list of who waits, as (call's name over all sources, visit, since)."""
         callers = [{"call": call, "visit": visit, "since": moment(since)} for call, visit, since in waiting]
-        self._about(out, "events", "queue.snapshot", at, queue, "list", _dumped({"complete": True, "waiting": callers}))
+        self._about(out, "events", "queue.snapshot", at, queue, "", _dumped({"complete": True, "waiting": callers}))
 
     def heartbeat(self, out: Out, at: int, interval_s: float, upstream: str) -> None:
         """A `source.heartbeat`; the writer puts it on every partition."""
@@ -235,7 +236,8 @@ class Composer:
     def _about(self, out: Out, role: Role, kind: str, at: int, subject: str, which: str, data: bytes) -> None:
         if at != self._at:
             self._moment, self._at = moment(at), at
-        identity, about = f"{subject}/{kind}/{at}/{which}", subject
+        # Another word about the same moment is another event, so what is said is in its id.
+        identity, about = f"{subject}/{kind}/{at}/{which}{crc32(data):08x}", subject
         if len(identity) > MAXIMUM_NAME:
             raise Unreadable("too_long", "it says too much to be told from others")
         if not identity.isprintable() or '"' in identity or "\\" in identity:

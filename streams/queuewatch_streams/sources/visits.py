@@ -188,7 +188,7 @@ class Visits:
         if self._composer.ignores_agent(agent):
             out.ignore("agent")
         else:
-            self._about(out, "declined", at, stay, {"agent": who, "reason": reason}, f"{who}/")
+            self._about(out, "declined", at, stay, {"agent": who, "reason": reason}, f"{who}/{reason}/")
 
     def answer(self, out: Out, at: int, stay: Stay, who: str) -> None:
         """An agent took it.  Raises Unreadable."""
@@ -405,8 +405,7 @@ class AgentsTold:
                 more["contacts"] = [{"channel": "voice", "state": state, "queue": each} for each in contacts]
             if reason:
                 more["reason"] = reason[:200]
-            which = f"{state}/{len(serves)}/{len(contacts)}"
-            self._composer.agent_state(out, at, who, state, serves, which=which, **more)
+            self._composer.agent_state(out, at, who, state, serves, **more)
         self._told[who] = told
         if len(self._told) > MOST_AGENTS:
             del self._told[next(iter(self._told))]

@@ -91,7 +91,7 @@ class Agents:
                 ]
             if reason:
                 more["reason"] = reason
-            self._composer.agent_state(out, at, who, state, serves, which=f"{state}/{len(serves)}", **more)
+            self._composer.agent_state(out, at, who, state, serves, **more)
         self._told.pop(agent, None)
         self._told[agent] = [at, told]
         if len(self._told) > MOST_AGENTS:

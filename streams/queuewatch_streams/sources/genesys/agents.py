@@ -113,9 +113,7 @@ class Agents:
         if self._told.get(user) == told:
             return
         more = {"reason": reason[:200]} if reason else {}
-        # What is told later of the same moment counts, so it has to be another event.
-        which = f"{state}/{reason[:100]}/{len(queues)}"
-        self._composer.agent_state(out, at, self._composer.agent(user), state, queues, which=which, **more)
+        self._composer.agent_state(out, at, self._composer.agent(user), state, queues, **more)
         self._told[user] = told
 
     def _state(self, known: Mapping[str, list[Any]]) -> tuple[str, str]:

@@ -144,8 +144,7 @@ class Workers:
             more["contacts"] = [{"channel": "voice", "state": state, "queue": each} for each in queues]
         if reason:
             more["reason"] = reason
-        which = "/".join((state, reason, *queues))
-        self._composer.agent_state(out, at, self._composer.agent(worker), state, (), which=which[:200], **more)
+        self._composer.agent_state(out, at, self._composer.agent(worker), state, (), **more)
 
     def memory(self) -> Any:
         """All that `recall` needs; a copy."""
