@@ -544,6 +544,8 @@ class Exporter:
         partitions = list(partitions)
         seen: set[str] = set()
         for partition in partitions:
+            if only is None:  # before its queues, so that what it has counted is in their lines
+                told.add(self._partition_text.told(partition).replace(_NAME, b"%d" % partition.number))
             for name in self.names(partition) if only is None else (only,):
                 queue = self.queue(partition, name)
                 if queue is not None:
@@ -557,9 +559,6 @@ class Exporter:
             return
         for name, definition in self._configuration.definitions.items():
             told.line("service_level_definition_info", definition_labels(name, definition), 1)
-        for partition in partitions:
-            told.add(self._partition_text.told(partition).replace(_NAME, b"%d" % partition.number))
-            yield
         _add_sources(told, partitions)
         _add_health(told, health)
         for kept in (self._told, self._resolved, self._unseen):

@@ -220,6 +220,8 @@ async def test_a_queues_lines_are_of_one_instant_though_others_have_their_turn_b
         )
         assert shown.value("balance_residual", queue=each) == 0
     assert len(seen) > 1, "the queues were told at different instants"
+    counted = shown.sum("events_total", type="queuewatch.call.queued.v1")
+    assert 0 < counted <= shown.sum("calls_offered_total"), "what the partition has counted is in its queues' lines"
 
 
 async def test_in_slices_and_at_once_is_the_same_where_nothing_happens_meanwhile(
