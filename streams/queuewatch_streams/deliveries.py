@@ -105,7 +105,8 @@ class Deliveries(Generic[P]):
         self._owned: dict[int, _Owned[P]] = {}
         self._loading: frozenset[int] = frozenset()
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Records folded, deliveries dropped because they were of an older run, deliveries fetched again; since the start.
+        #: Records folded (those that compaction removed from a batch included), deliveries dropped because they were of an
+        #: older run, deliveries fetched again; since the start.
         self.records_folded = 0
         self.deliveries_dropped = 0
         self.fetched_again = 0
