@@ -546,7 +546,6 @@ class Exporter:
         for partition in partitions:
             if only is None:  # before its queues, so that what it has counted is in their lines
                 told.add(self._partition_text.told(partition).replace(_NAME, b"%d" % partition.number))
-                yield
             for name in self.names(partition) if only is None else (only,):
                 queue = self.queue(partition, name)
                 if queue is not None:
