@@ -61,24 +61,25 @@ def measure(folder: Path, broker: ApacheKafka, *, minutes: float, plots: Path, c
     kafka.create_topics(configuration)
     arguments = (broker.address, configuration.topics.events, kafka.PARTITIONS, QUEUES, RATE, past_of(minutes), seconds)
     command = [sys.executable, "-m", "bench.afternoon", *map(str, arguments)]
-    with worker(toml, folder) as measured, scraping(measured, SCRAPE_EVERY) as scrapes:
-        measured.until_ready()
-        sender = subprocess.Popen(command, env=our_environment(), stdout=subprocess.PIPE, text=True)
-        try:
-            assert sender.stdout is not None
-            began = json.loads(sender.stdout.readline() or "{}")
-            assert began, "the sender ended before it had sent the past"
+    sender = subprocess.Popen(command, env=our_environment(), stdout=subprocess.PIPE, text=True)
+    try:
+        assert sender.stdout is not None
+        began = json.loads(sender.stdout.readline() or "{}")
+        assert began, "the sender ended before it had sent the past"
+        # Not before: what the worker says of ghosts would stand, with the time of now, amid what is of the past.
+        with worker(toml, folder) as measured, scraping(measured, SCRAPE_EVERY) as scrapes:
+            measured.until_ready()
             present = measured.until("the past is folded", lambda line: line["folded"] >= began["past"])["at"]
             console.print(f"memory: {began['past']:,} events of the past are folded; now {minutes:g} minutes")
             said, _ = sender.communicate(timeout=seconds + 120)
             sent = json.loads(said)["sent"]
-        finally:
-            sender.kill()
-            sender.wait()
-        last = measured.until("the rest is folded", lambda line: line["folded"] >= sent, patience=60)
-        time.sleep(SCRAPE_EVERY)
-        answer = until("figures", lambda: measured.get("/metrics"))
-        lines = measured.lines()
+            last = measured.until("the rest is folded", lambda line: line["folded"] >= sent, patience=60)
+            time.sleep(SCRAPE_EVERY)
+            answer = until("figures", lambda: measured.get("/metrics"))
+            lines = measured.lines()
+    finally:
+        sender.kill()
+        sender.wait()
     shown = Scrape.parse(answer[1].decode())
     assert not any(shown.values("balance_residual")), "the balance is not 0"
     during = [line for line in lines if present <= line["at"] <= last["at"]]

@@ -17,6 +17,7 @@ from queuewatch_schemas.times import instant
 from queuewatch_streams.sources.freeswitch.records import GONE
 from queuewatch_streams.sources.shape import Message, Out, Translator
 from sources import made_up_ami as ami
+from sources import made_up_connect as connect
 from sources import made_up_freeswitch as fs
 from sources import made_up_genesys as genesys
 from sources import made_up_twilio as twilio
@@ -394,4 +395,45 @@ def of_genesys(step: Step, now: float) -> Iterable[Any]:
 GENESYS_KINDS = (
     *("acd.start", "acd.start", "acd.end", "acd.end", "user.start", "user.end", "user.end", "acw", "customer.end"),
     *("voicemail", "status"),
+)
+
+
+def of_connect(step: Step, now: float) -> Iterable[Any]:
+    """Contact events, contact records and agent events of contacts each of which follows one of another queue, or none."""
+    second, n = now - step.late, step.which
+    since = second - (0.0, 0.0, 0.01, 0.25, 1.0, 2.5)[n % 6]  # the time it tells may be one before its own
+    depth, place = CALLS.index(step.call), QUEUES.index(step.queue)
+    chain = [f"d{number}-{QUEUES[place - depth + number]}" for number in range(depth + 1)]  # the caller is told by nobody
+    method = ("INBOUND", ("TRANSFER", "QUEUE_TRANSFER", "CALLBACK")[place], "QUEUE_TRANSFER")[depth]
+    contact = connect.Contact(chain[-1], method, begun=since, queue=step.queue, queued=since)
+    if depth:
+        contact.first, contact.before = chain[0], chain[-2]
+    if step.kind in ("CONNECTED_TO_AGENT", "COMPLETED answered", "RECORD answered", *_STATES):
+        contact.agent, contact.answered = step.agent, second - n % 2 * 0.01
+    if step.kind.partition(" ")[0] in ("DISCONNECTED", "COMPLETED", "RECORD"):
+        contact.ended, contact.wrapped = second, (None, second + 0.25)[n % 2]
+        contact.after = (None, f"d{depth + 1}-{QUEUES[place - 2]}")[n % 3 == 0 and depth < 2]
+        contact.reason = (None, "CUSTOMER_DISCONNECT", "CONTACT_FLOW_DISCONNECT")[n // 2 % 3]
+    if step.kind in _STATES:
+        known = contact.told(step.kind, second)
+        was = contact.told(("CONNECTED", "CONNECTED_ONHOLD", "ENDED")[n % 3], since)
+        kind = ("STATE_CHANGE", "HEART_BEAT")[n // 6]
+        lists = ([known], [was]) if step.kind != "GONE" else ([], [was])
+        yield connect.agent_event(
+            step.agent, kind, second, *(connect.snapshot("Available", each, QUEUES) for each in lists)
+        )
+    elif step.kind in ("LOGOUT", "Lunch"):
+        told = None if step.kind == "LOGOUT" else connect.snapshot("Lunch", [], QUEUES)
+        yield connect.agent_event(step.agent, step.kind if told is None else "STATE_CHANGE", second, told)
+    elif step.kind.startswith("RECORD"):
+        yield contact.record()[1]
+    else:
+        kind = step.kind.partition(" ")[0]
+        yield contact.event(kind, second, f"{kind}-{contact.name}-{second}-{n}-{step.queue}-{step.agent}")
+
+
+_STATES = ("CONNECTING", "MISSED", "REJECTED", "CONNECTED", "CONNECTED_ONHOLD", "ENDED", "GONE")
+CONNECT_KINDS = (
+    *("INITIATED", "QUEUED", "QUEUED", "CONNECTED_TO_AGENT", "CONNECTED_TO_AGENT", "DISCONNECTED", "DISCONNECTED"),
+    *("COMPLETED", "COMPLETED answered", "RECORD", "RECORD answered", *_STATES, "LOGOUT", "Lunch"),
 )

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 from queuewatch_streams.sources.shape import Unreadable
@@ -149,8 +150,9 @@ def _made(
     kept = {key: value for key, value in known.items() if value is not None}
     if at is None:
         raise Unreadable("missing_field", "it has no time")
-    name = identity or f"{kind}/{contact}/{at}/{sorted(kept.items())}"
-    return story, Record(at, 0, name, kind, kept)
+    if identity is None:  # then what it tells is its identity
+        identity = f"{kind}/{contact}/{blake2b(repr(sorted(kept.items())).encode(), digest_size=12).hexdigest()}"
+    return story, Record(at, 0, identity, kind, kept)
 
 
 def event_of(event: Mapping[str, Any]) -> tuple[str, Record] | None:
@@ -218,9 +220,8 @@ def record_of(fields: Mapping[str, Any]) -> tuple[str, Record]:
     begun = time_of(fields, "initiationtimestamp")
     times = [each for each in (begun, enqueued, known["s"], known["d"], known["w"]) if each is not None]
     at = max((each for each in (known["d"], known["w"]) if each is not None), default=max(times, default=updated))
-    contact = id_of(fields, "contactid")
-    identity = None if updated is None else f"record/{contact}/{updated}"
-    return _made(fields, "RECORD", at, identity, known)
+    # A record is sent anew whenever something of it changes, two of them in one second too, which have one LastUpdateTimestamp.
+    return _made(fields, "RECORD", at, None, known)
 
 
 def state_of(contact: Mapping[str, Any], agent: str, at: int, before: str | None) -> tuple[str, Record] | None:
