@@ -1,4 +1,4 @@
-"""What delivery.py believes of Faust and aiokafka still holds; if one of these fails, they have changed."""
+"""What `delivery` believes of Faust and aiokafka still holds; if one of these fails, they have changed."""
 
 import inspect
 from collections.abc import Callable
@@ -13,21 +13,16 @@ from faust.types import TP
 from hypothesis import given
 from hypothesis import strategies as st
 
-from queuewatch_streams import delivery
-from queuewatch_streams.delivery import (
-    FaustChanged,
+from queuewatch_streams.delivery import FaustChanged, FetchApp, Row, Settings, build_app, check_faust
+from queuewatch_streams.delivery.consumer import (
     FetchConsumer,
     FetchListener,
     FetchProducer,
     FetchThread,
     FetchTransport,
-    Part,
-    Row,
-    Settings,
-    build_app,
-    check_faust,
-    source_digest,
 )
+from queuewatch_streams.delivery.fetches import Part
+from queuewatch_streams.delivery.pins import SOURCES, source_digest
 
 SETTINGS = Settings(brokers="127.0.0.1:1, 127.0.0.1:2", group="g", source="events", partitions=4, session_timeout=7.0)
 
@@ -35,27 +30,30 @@ SETTINGS = Settings(brokers="127.0.0.1:1, 127.0.0.1:2", group="g", source="event
 def test_the_installed_versions_and_sources_are_those_it_was_written_against() -> None:
     """Versions, and a digest of every part that is overridden, wrapped or leaned on."""
     check_faust()
-    assert all(digest for _, digest in delivery.SOURCES.values())
+    assert all(digest for _, digest in SOURCES.values())
 
 
 def test_another_version_is_refused_with_what_to_look_at() -> None:
     """The message names the version found, the one meant, and where to look."""
     with pytest.raises(
-        FaustChanged, match=r"aiokafka 0\.14\.0 is installed; delivery\.py was written against 0\.1; .*SOURCES"
+        FaustChanged,
+        match=r"aiokafka 0\.14\.0 is installed; queuewatch_streams\.delivery was written against 0\.1; .*SOURCES",
     ):
         check_faust(versions={"aiokafka": "0.1"})
 
 
 def test_a_patched_source_is_refused_by_name() -> None:
     """A vendor's patch under the same version is noticed too."""
-    with pytest.raises(FaustChanged, match=r"getmany is not the code that delivery\.py was written against"):
+    with pytest.raises(
+        FaustChanged, match=r"getmany is not the code that queuewatch_streams\.delivery was written against"
+    ):
         check_faust(sources={"Consumer.getmany": (driver.Consumer.getmany, "000000000000")})
 
 
 def overridden() -> list[tuple[type, str]]:
     """Each method of ours that replaces one of Faust's."""
     pairs: list[tuple[type, str]] = []
-    for ours in (FetchConsumer, FetchListener, FetchProducer, FetchThread, FetchTransport, delivery.FetchApp):
+    for ours in (FetchConsumer, FetchListener, FetchProducer, FetchThread, FetchTransport, FetchApp):
         bases = ours.__mro__[1:]
         pairs += [
             (ours, name)

@@ -19,7 +19,7 @@ from aiokafka.structs import TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from queuewatch_streams.delivery import Delivery, Part, _Fetched
+from queuewatch_streams.delivery.fetches import Delivery, Fetched, Part
 
 TP = TopicPartition("events", 0)
 READ_COMMITTED = 1
@@ -102,7 +102,7 @@ def test_records_positions_and_ends_are_those_of_aiokafka(
         aborted = [(1, 0)] if abort else []
         theirs, their_state = fetched(written(batches), begin, aborted)
         ours, our_state = fetched(written(batches), begin, aborted)
-        _Fetched(frozenset({TP.topic}), size)[TP] = ours
+        Fetched(frozenset({TP.topic}), size)[TP] = ours
         handed: list[tuple[Part, int]] = []
         while ours.has_more():
             most = asked.pop() if asked else None
@@ -138,7 +138,7 @@ def test_a_fetch_is_gone_with_its_last_record(batches: list[Batch], most: int | 
         held = sys.getrefcount(data)
         ours, _ = fetched(data, 0, [])
         records = weakref.ref(ours._partition_records)
-        waiting = _Fetched(frozenset({TP.topic}), 100)
+        waiting = Fetched(frozenset({TP.topic}), 100)
         waiting[TP] = ours
         parts: list[Part] = []
         while ours.has_more():
