@@ -16,6 +16,7 @@ from typing import Any
 
 import faust
 import orjson
+from aiokafka.cluster import ClusterMetadata
 
 from queuewatch_schemas.config import KafkaSettings
 from queuewatch_streams.checkpoints import Checkpoints
@@ -201,6 +202,18 @@ def make(options: dict[str, Any]) -> FetchApp:
     return app
 
 
+def forget_topics(times: int) -> None:
+    """So many answers of brokers tell nothing of any topic, as those of one that has just started may."""
+    update, left = ClusterMetadata.update_metadata, iter(range(times))
+
+    def forgetful(cluster: Any, metadata: Any) -> None:
+        update(cluster, metadata)
+        if next(left, None) is not None:
+            cluster._partitions = {}
+
+    ClusterMetadata.update_metadata = forgetful
+
+
 def main() -> None:
     """Wait for the topics, then work until told to stop."""
     options = json.loads(Path(sys.argv[1]).read_text())
@@ -209,6 +222,7 @@ def main() -> None:
     for topic in (app.settings.source, app.settings.changelog_topic):
         asyncio.run(wait_for_topic(KafkaSettings(brokers=app.settings.brokers), topic))
     os.chdir(options["folder"])
+    forget_topics(options.get("unknown", 0))
     faust.Worker(app, loglevel=options.get("loglevel", "WARNING"), redirect_stdouts=False).execute_from_commandline()
 
 

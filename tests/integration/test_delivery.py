@@ -337,6 +337,14 @@ def test_a_delivery_that_got_lost_is_fetched_again_also_the_last_one(log: Log, s
     assert worker.shown()["gaps"] == 0
 
 
+def test_a_leader_that_does_not_know_the_topics_asks_for_them_before_it_assigns(log: Log, start: Start) -> None:
+    """Otherwise nobody would have a partition until metadata are old, minutes later."""
+    log.create()
+    log.publish(4_000)
+    worker = start(log, unknown=12)
+    wait_until(counted(log, worker), worker)
+
+
 def test_a_stale_record_behind_a_newer_one_loses_and_is_overwritten(log: Log, start: Start) -> None:
     """Of a key the highest source offset counts; nor does a committed offset beyond the records mislead."""
     log.create()

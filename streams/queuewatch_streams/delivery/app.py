@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 #: 16 MiB: the largest record that the worker writes; topics and brokers must allow as much.
 LARGEST_RECORD = 16 * MEBIBYTE
+#: Seconds after which brokers are asked anew which partitions there are, and where.
+METADATA_AGE = 30
 
 
 class Reader(Protocol):
@@ -320,6 +322,7 @@ def build_app(settings: Settings) -> FetchApp:
         "consumer_auto_offset_reset": "earliest",
         "consumer_group_instance_id": settings.group_instance_id,
         "consumer_max_fetch_size": settings.fetch_size,
+        "consumer_metadata_max_age_ms": METADATA_AGE * 1000,
         "datadir": str(settings.folder / f"{settings.group}-faust"),
         "producer_acks": -1,
         "producer_compression_type": settings.compression,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -21,6 +22,8 @@ from queuewatch_streams.kafka import topic_id
 
 if TYPE_CHECKING:
     from queuewatch_streams.delivery.app import FetchApp
+
+log = logging.getLogger(__name__)
 
 MEBIBYTE = 1 << 20
 #: Numbers for runs, of which none is given twice.
@@ -128,6 +131,28 @@ class FetchThread(faust_driver.AIOKafkaConsumerThread):
             return response
 
         coordinator._send_req = send_request
+        assign = coordinator._perform_assignment
+
+        async def perform_assignment(response: Any) -> Any:
+            await self._know_topics(consumer._client)
+            return await assign(response)
+
+        coordinator._perform_assignment = perform_assignment
+
+    async def _know_topics(self, client: Any) -> None:
+        """Ask for our topics until we know of them, before we as the group's leader assign their partitions.
+
+        Faust assigns none of a topic of which it knows nothing, as when a broker has just come back; and metadata that could
+        not be had are asked for again only when they are old.
+        """
+        patience = cast("FetchApp", self.app).settings.session_timeout / 2
+        try:
+            async with asyncio.timeout(patience):
+                while not all(client.cluster.partitions_for_topic(topic) for topic in self._whole):
+                    await client.force_metadata_update()
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            log.warning("the brokers tell nothing of %s within %g s", " and ".join(sorted(self._whole)), patience)
 
     def _watch_resets(self, fetcher: Fetcher) -> None:
         """Note where aiokafka goes on after a position that the broker does not have: no hole in the offsets tells it."""

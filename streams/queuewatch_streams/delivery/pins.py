@@ -65,6 +65,7 @@ SOURCES: Mapping[str, tuple[Any, str]] = {
     "faust.app.base.App._new_transport": (faust_app.App._new_transport, "42db531312dd"),
     "mode.utils.queues.FlowControlEvent": (mode_queues.FlowControlEvent, "1da8f905ab65"),
     "aiokafka.client.AIOKafkaClient.send": (AIOKafkaClient.send, "246b277687d7"),
+    "aiokafka.client.AIOKafkaClient.force_metadata_update": (AIOKafkaClient.force_metadata_update, "cb7befef21c8"),
     "aiokafka.protocol.api.Request": (Request, "1dc66f0574be"),
     "aiokafka.protocol.api.RequestStruct": (RequestStruct, "0c94b7d19018"),
     "aiokafka.consumer.fetcher.Fetcher.fetched_records": (Fetcher.fetched_records, "be4348896b9b"),
