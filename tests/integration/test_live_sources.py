@@ -25,7 +25,8 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import SourceSettings
 from queuewatch_streams.brokers import Broker
 from queuewatch_streams.core.replay import Question, Replay
-from queuewatch_streams.sources import command
+from queuewatch_streams.kafka import KafkaTrouble
+from queuewatch_streams.sources import command, topic
 from queuewatch_streams.sources.kinds import kind_named
 from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Lost
@@ -313,6 +314,21 @@ async def test_check_and_compare_say_what_is_there(
     assert "Why they may differ" in told
     await server.stop()
     assert not await command.run_checks(configuration, "pbx")
+
+
+async def test_brokers_that_answer_no_more_amidst_a_comparison_are_told_in_words(
+    site: Configuration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = AmiServer([Part()], SECRET)
+    await server.start()
+    configuration = with_source(site, "asterisk-ami", server.port, tmp_path)
+    async with running(configuration) as station:
+        await until(lambda: station.ill is None, "a heartbeat")
+        await asyncio.sleep(1)
+    monkeypatch.setattr(topic, "_ENOUGH", 0.0)
+    with pytest.raises(KafkaTrouble, match="stopped answering"):
+        await command.tell_comparison(configuration, "pbx", 1)
+    await server.stop()
 
 
 # --------------------------------------------------------------------------------------------------------- recordings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -50,6 +51,7 @@ class Taking:
         self.out = Out()
         self.told: list[str] = []
         self.takes = 0
+        self.saved = position
         self.when_idle: list[Callable[[], None]] = []
 
     async def take(self, records: Iterable[Any], position: Any, where: Any = None) -> None:
@@ -57,6 +59,9 @@ class Taking:
             self.takes += 1
             self.translator.translate(record, self.out)
         self.position = orjson.loads(orjson.dumps(position))
+
+    async def settle(self) -> None:
+        self.saved = self.position
 
     async def advance(self, at: int) -> None:
         if not self.when_idle:
@@ -222,6 +227,34 @@ def test_a_first_start_begins_where_it_is_told_to(engine: Engine, database: str,
     assert station.takes == len(lines) - since
 
 
+def test_what_comes_after_a_first_now_is_taken_though_nothing_had_come_before_a_kill(
+    engine: Engine, database: str, tmp_path: Path
+) -> None:
+    """The next start goes on from the first one's now, not from one of its own."""
+    lines, _ = made_up_day(10, calls=20)
+    with engine.connect() as connection:
+        insert_queue_log(connection, lines[:30])
+    of = settings(tmp_path, database)
+    first = read(Taking(begin="now"), of)
+    with engine.connect() as connection:
+        insert_queue_log(connection, lines[30:32])
+    second = read(Taking(first.saved, begin="now"), of)
+    assert (first.takes, second.takes) == (0, 2)
+
+
+def test_a_database_that_hangs_is_lost_and_keeps_nothing_from_ending(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes the connection and says nothing, as one that is frozen."""
+    monkeypatch.setattr(table, "ANSWER_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        of = settings(tmp_path, f"postgresql+psycopg://tests@127.0.0.1:{silent.getsockname()[1]}/postgres")
+        reader = QueueLogTable("pbx1", of, Configuration())
+        for asked in (reader.look, lambda: reader.run(Taking())):  # type: ignore[arg-type]
+            with pytest.raises(Lost, match=r"no answer within 0\.2 s"):
+                asyncio.run(asked())
+
+
 def test_a_table_that_begins_anew_is_told_and_read_from_its_beginning(
     engine: Engine, database: str, tmp_path: Path
 ) -> None:
@@ -247,6 +280,8 @@ def test_what_is_wrong_with_the_access_is_said_without_the_password(
 
     assert "there is no such table" in why(database, table="nothing")
     assert "holds no database's address" in why("not an address")
+    assert "holds no database's address" in why("postgresql+psycopg://nobody:s3cret@host:port/asterisk")
+    assert "s3cret" not in why("postgresql+psycopg://nobody:an@s3cret@127.0.0.1:1/asterisk")
     wrong = database.replace("tests@", "nobody:s3cret@").replace("root@", "nobody:s3cret@")
     assert "s3cret" not in why(wrong)
 

@@ -24,6 +24,7 @@ from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Out, Re
 from queuewatch_streams.sources.state import Saved, StateFile
 from queuewatch_streams.sources.station import Station
 from queuewatch_streams.tasks import together
+from support.kills import until
 from support.topics import site_of, written
 
 pytestmark = pytest.mark.asyncio
@@ -116,13 +117,15 @@ async def site(embedded: Broker, unique: str) -> Configuration:
     return await site_of(embedded, unique)
 
 
-def station_of(site: Configuration, reader: Reader[tuple[int, int]], state: StateFile) -> Station[tuple[int, int]]:
+def station_of(
+    site: Configuration, reader: Reader[tuple[int, int]], state: StateFile, figures: Figures | None = None
+) -> Station[tuple[int, int]]:
     kind = Kind(
         translator=lambda composer, memory, _: Numbers(composer, memory),
         reader=lambda *_: reader,
         records=lambda lines: iter(()),
     )
-    return Station("made", SourceSettings(), site, kind, reader, state, Figures("made"))
+    return Station("made", SourceSettings(), site, kind, reader, state, figures or Figures("made"))
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -219,3 +222,24 @@ async def test_saving_takes_a_small_part_of_the_time_and_who_settles_waits_for_i
     assert len(running) >= 6
     for (began, ended), (again, _) in pairwise(running):
         assert again - ended >= 20 * (ended - began)
+
+
+class GoneBehind(Several):
+    """A reader that was behind when its system went away."""
+
+    async def run(self, station: Station[tuple[int, int]]) -> None:
+        station.behind(5)
+        self.runs += 1
+        raise Lost("for good")
+
+
+async def test_nobody_knows_how_far_behind_a_system_is_that_is_gone(site: Configuration, tmp_path: Path) -> None:
+    reader, figures = GoneBehind(0), Figures("made")
+    station = station_of(site, reader, StateFile(tmp_path, "made", "numbers"), figures)
+    task = asyncio.ensure_future(station.run())
+    await until(lambda: station.ill == "for good", "the loss")
+    assert reader.runs
+    assert figures.registry.get_sample_value("queuewatch_source_position_behind", {"source": "made"}) is None
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

@@ -403,14 +403,16 @@ def of_connect(step: Step, now: float) -> Iterable[Any]:
     second, n = now - step.late, step.which
     since = second - (0.0, 0.0, 0.01, 0.25, 1.0, 2.5)[n % 6]  # the time it tells may be one before its own
     depth, place = CALLS.index(step.call), QUEUES.index(step.queue)
-    chain = [f"d{number}-{QUEUES[place - depth + number]}" for number in range(depth + 1)]  # the caller is told by nobody
+    chain = [f"d{number}-{QUEUES[place - depth + number]}" for number in range(depth + 1)]
     method = ("INBOUND", ("TRANSFER", "QUEUE_TRANSFER", "CALLBACK")[place], "QUEUE_TRANSFER")[depth]
     contact = connect.Contact(chain[-1], method, begun=since, queue=step.queue, queued=since)
     if depth:
         contact.first, contact.before = chain[0], chain[-2]
-    if step.kind in ("CONNECTED_TO_AGENT", "COMPLETED answered", "RECORD answered", *_STATES):
+    if step.kind in _STATES:
+        contact.queued = second - 0.25  # of one state there is one account
+    if step.kind in ("CONNECTED_TO_AGENT", "COMPLETED-answered", "RECORD-answered", *_STATES):
         contact.agent, contact.answered = step.agent, second - n % 2 * 0.01
-    if step.kind.partition(" ")[0] in ("DISCONNECTED", "COMPLETED", "RECORD"):
+    if step.kind.partition("-")[0] in ("DISCONNECTED", "COMPLETED", "RECORD"):
         contact.ended, contact.wrapped = second, (None, second + 0.25)[n % 2]
         contact.after = (None, f"d{depth + 1}-{QUEUES[place - 2]}")[n % 3 == 0 and depth < 2]
         contact.reason = (None, "CUSTOMER_DISCONNECT", "CONTACT_FLOW_DISCONNECT")[n // 2 % 3]
@@ -428,12 +430,12 @@ def of_connect(step: Step, now: float) -> Iterable[Any]:
     elif step.kind.startswith("RECORD"):
         yield contact.record()[1]
     else:
-        kind = step.kind.partition(" ")[0]
-        yield contact.event(kind, second, f"{kind}-{contact.name}-{second}-{n}-{step.queue}-{step.agent}")
+        kind = step.kind.partition("-")[0]
+        yield contact.event(kind, second, f"{step.kind}-{contact.name}-{second}-{n}-{step.queue}-{step.agent}")
 
 
 _STATES = ("CONNECTING", "MISSED", "REJECTED", "CONNECTED", "CONNECTED_ONHOLD", "ENDED", "GONE")
 CONNECT_KINDS = (
     *("INITIATED", "QUEUED", "QUEUED", "CONNECTED_TO_AGENT", "CONNECTED_TO_AGENT", "DISCONNECTED", "DISCONNECTED"),
-    *("COMPLETED", "COMPLETED answered", "RECORD", "RECORD answered", *_STATES, "LOGOUT", "Lunch"),
+    *("COMPLETED", "COMPLETED-answered", "RECORD", "RECORD-answered", *_STATES, "LOGOUT", "Lunch"),
 )

@@ -270,6 +270,15 @@ def test_a_record_repairs_what_was_lost_and_changes_no_exact_time() -> None:
     assert {each[:5] for each in told([*records, ANSWERED.record()[1]])} == whole_story
 
 
+def test_of_two_records_of_one_second_neither_is_left_out() -> None:
+    """LastUpdateTimestamp has whole seconds."""
+    talking = contact(agent="anna", answered=12.0, ended=60.0).record()[1]
+    wrapped = contact(agent="anna", answered=12.0, ended=60.0, wrapped=60.5).record()[1]
+    assert talking["LastUpdateTimestamp"] == wrapped["LastUpdateTimestamp"]
+    for order in ([talking, wrapped], [wrapped, talking]):
+        assert (60.999, "wrapped", "c1", "sales", 1, "c/anna") in told(order)
+
+
 def test_the_exact_time_of_an_event_replaces_that_of_a_record_that_came_first() -> None:
     out = said(made(), [ANSWERED.record()[1], *of(ANSWERED)])
     replay = Replay(Question())

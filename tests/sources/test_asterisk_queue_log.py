@@ -312,6 +312,28 @@ def test_doubled_and_near_swapped_lines_of_a_day_change_no_figure(seed: int, dou
     assert counted(dirty) == counted(day)
 
 
+_AS_CONFIGURED = (
+    b"RINGNOANSWER",
+    b"CONNECT",
+    b"COMPLETEAGENT",
+    b"COMPLETECALLER",
+    b"BLINDTRANSFER",
+    b"ATTENDEDTRANSFER",
+)
+
+
+@given(st.integers(0, 10_000))
+def test_a_queue_that_the_dialplan_spells_in_other_letters_is_one_and_the_same(seed: int) -> None:
+    """Asterisk finds it whatever the case, and writes entries and exits as the dialplan has it, these as queues.conf does."""
+    lines, _ = made_up_day(seed, 60)
+    spelt = []
+    for line in lines:
+        fields = line.split(b"|")
+        spelt.append(b"|".join([*fields[:2], fields[2].upper(), *fields[3:]]) if fields[4] in _AS_CONFIGURED else line)
+    assert spelt != lines
+    assert said(translator(), spelt).messages == said(translator(), lines).messages
+
+
 def counted(lines: list[bytes]) -> dict[str, Any]:
     """The core's figures of a log."""
     replay = Replay(Question())

@@ -23,6 +23,7 @@ from queuewatch_streams.sources.freeswitch.records import (
     TIERS,
     Heard,
     heard_of,
+    loaded,
     rows_of,
     waiting_sessions,
 )
@@ -72,6 +73,27 @@ def told(*records: Heard, **more: Any) -> list[tuple[Any, ...]]:
 def states(*records: Heard, **more: Any) -> list[tuple[Any, ...]]:
     """What is said of agents; see of_agents."""
     return of_agents(said(translator(**more), records), "fs1")
+
+
+def test_a_callers_name_in_another_character_set_does_not_cost_his_call() -> None:
+    """The event socket says it as it came; the call is told, its name is not."""
+    [(_, heard)] = heard_of([json.dumps(START_LINE, ensure_ascii=False).encode("latin-1")])
+    out = said(translator(), [heard])
+    assert [each["subject"] for each in events(out)] == ["fs1-s1"]
+    assert loaded(b"{") is None
+
+
+START_LINE = {
+    "Event-Name": "CUSTOM",
+    "Event-Subclass": "callcenter::info",
+    "CC-Action": "member-queue-start",
+    "CC-Queue": "support@default",
+    "CC-Member-UUID": "m1",
+    "CC-Member-Session-UUID": "s1",
+    "CC-Member-CID-Number": "5",
+    "CC-Member-CID-Name": "J\xfcrgen",
+    "Event-Date-Timestamp": "1795305000000000",
+}
 
 
 # --------------------------------------------------------------------------------------------------------- properties

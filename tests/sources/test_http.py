@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
+from aiohttp import web
 from cloudevents.core.bindings.http import to_structured
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
@@ -26,7 +28,7 @@ from queuewatch_streams.simulation.settings import Dirt
 from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.http.translator import Grant, Posted, Senders, TokensTrouble, batch_of, judge
 from queuewatch_streams.sources.json_lines import records_of
-from queuewatch_streams.sources.listening import Rate
+from queuewatch_streams.sources.listening import Door, Rate, body_of
 from support.events import call, cloud_event
 from support.sources import (
     assert_a_memory_can_be_saved_anywhere,
@@ -145,6 +147,15 @@ def test_names_are_the_senders_but_for_the_map_and_what_is_ignored_is_counted() 
     )
     assert out.ignored == {"queue": 2, "agent": 2}
     assert [each["type"] for each in events(out)] == ["queuewatch.call.answered.v1"]
+
+
+def test_what_is_ignored_is_not_named_by_others_either() -> None:
+    ignored = {"ignore": {"queues": ["test"]}}
+    assert only(call("queued", AT, queue="sales", from_queue="test"), **ignored)["data"] == {"queue": "sales"}
+    contact = {"channel": "voice", "state": "talking"}
+    state = {"state": "talking", "queues": [], "contacts": [contact | {"queue": "test"}, contact | {"queue": "sales"}]}
+    told = only(cloud_event("agent.state", AT, "7", state), **ignored)
+    assert told["data"]["contacts"] == [contact, contact | {"queue": "sales"}]
 
 
 def test_only_the_monitor_gives_visits_up() -> None:
@@ -279,6 +290,56 @@ def test_never_more_comes_than_the_rate_and_what_may_come_at_once(steps: list[tu
             assert rate.wait(number) == 0, "after the time that was told it may come"
             taken += number
         assert taken <= 20 + 10 * now[0] * 1.000001
+
+
+# ------------------------------------------------------------------------------------------------------------- requests
+
+
+async def _answers(*pieces: bytes) -> bytes:
+    """What the port of a source answers to what is sent to it piece by piece, and then no more."""
+    settings = Http.model_validate({"kind": "http", "tokens_file": "none", "port": 0})
+    door: Door[Any] = Door(settings, "sources.web")
+
+    async def taken(request: web.Request) -> web.StreamResponse:
+        body = await body_of(request)
+        return body if isinstance(body, web.Response) else web.Response(status=202)
+
+    await door.open([web.post("/v1/events", taken)])
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", door.port)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+        writer.write_eof()
+        async with asyncio.timeout(20):
+            answer = await reader.read()
+        writer.close()
+        return answer
+    finally:
+        await door.close()
+
+
+@pytest.mark.parametrize(("line", "status"), [("GET /v1/events", 405), ("POST /v1/events/", 404), ("POST /", 404)])
+def test_what_is_not_there_is_answered_as_every_other_fault_is(line: str, status: int) -> None:
+    answer = asyncio.run(_answers(f"{line} HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n".encode()))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ".encode())
+    assert b"Content-Type: application/problem+json" in head
+    assert (b"Allow: POST" in head) == (status == 405)
+    assert orjson.loads(body)["reason"] == "not_here"
+
+
+def test_a_token_in_what_is_no_http_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    told = asyncio.run(_answers(b"POST /v1/events HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer geheim\x01\r\n\r\n"))
+    assert b" 400 " in told
+    assert "geheim" not in caplog.text
+
+
+def test_a_sender_that_goes_away_amidst_a_body_is_no_error_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    head = b"POST /v1/events HTTP/1.1\r\nHost: here\r\nContent-Length: 50\r\n\r\n"
+    asyncio.run(_answers(head, b"{"))
+    assert "Traceback" not in caplog.text
 
 
 # ---------------------------------------------------------------------------------------------------- properties, days

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -45,6 +46,7 @@ class Stream:
         self.faults: list[str] = []
         """Errors that reads have by chance."""
         self.gone = False
+        self.clock = time.time
 
     def open(self, name: str, records: int, *parents: str) -> None:
         for parent in parents:
@@ -64,10 +66,13 @@ class Stream:
             raise failed("ResourceNotFoundException")
         names = list(self.shards)
         number = int(asked.get("NextToken", 0))
-        found: dict[str, Any] = {"ShardId": names[number]}
-        for key, parent in zip(
-            ("ParentShardId", "AdjacentParentShardId"), self.shards[names[number]]["parents"], strict=False
-        ):
+        shard = self.shards[names[number]]
+        ends = {"EndingSequenceNumber": str(len(shard["records"]))} if shard["closed"] else {}
+        found: dict[str, Any] = {
+            "ShardId": names[number],
+            "SequenceNumberRange": {"StartingSequenceNumber": "0", **ends},
+        }
+        for key, parent in zip(("ParentShardId", "AdjacentParentShardId"), shard["parents"], strict=False):
             found[key] = parent
         return {"Shards": [found], **({"NextToken": str(number + 1)} if number + 1 < len(names) else {})}
 
@@ -79,7 +84,12 @@ class Stream:
                 raise failed("InvalidArgumentException")
             first = number
         elif ShardIteratorType == "AT_TIMESTAMP":
-            first = max(first, int(asked["Timestamp"].timestamp()))
+            at = asked["Timestamp"].timestamp()
+            if at > self.clock():
+                raise failed("InvalidArgumentException")
+            first = max(first, int(at))
+        elif ShardIteratorType == "LATEST":
+            first = len(self.shards[ShardId]["records"])
         return {"ShardIterator": f"{ShardId} {first}"}
 
     async def get_records(self, *, ShardIterator: str, Limit: int) -> dict[str, Any]:  # noqa: N803
@@ -115,15 +125,17 @@ async def read(
     streams = KinesisStreams(["s"], position, "eu-central-1")
     streams._client = stream
     taken: list[str] = []
+    places: list[str] = []
     positions: list[tuple[int, Any]] = []
     troubles: list[str] = []
     done = asyncio.Event()
     now = position
 
-    async def take(where: str, records: Sequence[bytes], move: Callable[[Any], Any]) -> None:
+    async def take(where: Callable[[int], str], records: Sequence[bytes], move: Callable[[Any], Any]) -> None:
         nonlocal now
         await asyncio.sleep(0)
         taken.extend(each.decode() for each in records)
+        places.extend(where(number) for number in range(len(records)))
         now = move(now)
         positions.append((len(taken), now))
         if enough(taken):
@@ -143,6 +155,7 @@ async def read(
         work.cancel()
         with suppress(asyncio.CancelledError, Lost):
             await work
+    assert places == ["s, {}, {}".format(*each.split(":")) for each in taken]
     return taken, positions, troubles
 
 
@@ -220,6 +233,39 @@ def test_shards_that_are_gone_are_forgotten() -> None:
     assert positions[-1][1] == {"since": 0, "streams": {"s": {"b": "2"}}}
 
 
+def test_a_shard_that_is_gone_before_its_end_was_read_is_told_of() -> None:
+    stream = Stream(random.Random(1))
+    stream.open("b", 3)
+    position = {"since": 0, "streams": {"s": {"a": "7", "b": "0"}}}
+    _, positions, troubles = asyncio.run(read(stream, position, lambda taken: len(taken) >= 2))
+    assert positions[-1][1] == {"since": 0, "streams": {"s": {"b": "2"}}}
+    assert troubles == ["Kinesis s, a: it is gone, and with it what it may have had after what was read"]
+
+
+def test_a_stream_that_was_made_anew_is_read_though_its_shards_have_the_old_names() -> None:
+    stream = Stream(random.Random(1))
+    stream.open("a", 3)
+    taken, positions, _ = asyncio.run(read(stream, {"since": 0, "streams": {"s": {"a": END}}}, _at_least(3)))
+    assert taken == ["a:0", "a:1", "a:2"]
+    assert positions[-1][1] == {"since": 0, "streams": {"s": {"a": "2"}}}
+
+
+def test_a_clock_ahead_of_amazons_begins_now_with_what_comes() -> None:
+    """Kinesis refuses a time that has not come yet."""
+    stream = Stream(random.Random(1))
+    stream.open("a", 3)
+    stream.clock = lambda: 5.0
+
+    async def later() -> tuple[list[str], list[tuple[int, Any]], list[str]]:
+        reading = asyncio.ensure_future(read(stream, {"since": 7_000_000, "streams": {}}, _at_least(2)))
+        await asyncio.sleep(0.02)
+        stream.shards["a"]["records"] += ["a:3", "a:4"]
+        return await reading
+
+    taken, _, troubles = asyncio.run(later())
+    assert (taken, troubles) == (["a:3", "a:4"], [])
+
+
 def test_records_that_are_gone_before_they_were_read_are_told_of() -> None:
     stream = Stream(random.Random(1))
     stream.open("a", 10)
@@ -276,10 +322,10 @@ def test_while_a_split_shards_children_are_not_known_nobody_knows_up_to_when_all
     streams._client = stream
     done = asyncio.Event()
 
-    async def take(where: str, records: Sequence[bytes], move: Callable[[Any], Any]) -> None:
+    async def take(where: Callable[[int], str], records: Sequence[bytes], move: Callable[[Any], Any]) -> None:
         if "b" not in stream.shards:
             stream.open("b", 1, "a")
-        elif where == "s, b":
+        elif records and where(0) == "s, b, 0":
             done.set()
 
     async def follow() -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import AsteriskQueueLog
+from queuewatch_streams.sources.asterisk.queue_log import file
 from queuewatch_streams.sources.asterisk.queue_log.file import CHUNK, QueueLogFile
 from queuewatch_streams.sources.shape import Lost
 from sources.made_up import START
@@ -35,11 +38,14 @@ class Taking:
         self.left_out: dict[str, int] = {}
         self.places: list[str] = []
 
-    async def take(self, records: Iterable[bytes], position: Any, where: Callable[[int], str]) -> None:
+    async def take(self, records: Iterable[bytes], position: Any, where: Callable[[int], str] = str) -> None:
         for number, line in enumerate(records):
             self.lines.append(line)
             self.places.append(where(number))
         self.position = orjson.loads(orjson.dumps(position))
+
+    async def settle(self) -> None:
+        self.saved = self.position
 
     async def advance(self, at: int) -> None:
         self.saved = self.position
@@ -267,15 +273,158 @@ def test_a_line_longer_than_any_is_one_bad_record_not_a_standstill(log: Followed
     assert log.station.lines[-2:] == log.written
 
 
-def test_a_missing_file_is_lost_with_its_name(log: Followed) -> None:
-    """The station tells it and tries again."""
+class EndedAt(Taking):
+    """Killed with the n-th advance."""
+
+    advances = 1
+
+    async def advance(self, at: int) -> None:
+        self.advances -= 1
+        if not self.advances:
+            raise asyncio.CancelledError
+        await super().advance(at)
+
+
+def reader_of(log: Followed) -> QueueLogFile:
+    settings = AsteriskQueueLog.model_validate({"kind": "asterisk-queue-log", "file": str(log.path)})
+    return QueueLogFile("pbx1", settings, Configuration())
+
+
+def run_until_killed(reader: QueueLogFile, station: Taking) -> None:
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(reader.run(station))  # type: ignore[arg-type]
+
+
+def test_what_comes_after_a_first_now_is_taken_though_nothing_had_come_before_a_kill(log: Followed) -> None:
+    """The next start goes on from the first one's now, not from one of its own."""
+    log.append(log.lines(40))
+    first = EndedAt(begin="now")
+    run_until_killed(reader_of(log), first)
+    log.append(log.lines(3))
+    second = EndedAt(first.saved, begin="now")
+    run_until_killed(reader_of(log), second)
+    assert (first.lines, second.lines) == ([], log.written[40:])
+
+
+def test_an_empty_file_that_is_packed_before_it_is_seen_again_is_still_the_newest(log: Followed) -> None:
+    """By its name and inode nobody knows it any more; what lies beside it is older all the same."""
+    log.append(log.lines(70))
+    log.rotate()
+    log.path.touch()
+    first = EndedAt(begin="now")
+    run_until_killed(reader_of(log), first)
+    written = f"{round(time.time())}|1.1|sales|NONE|ENTERQUEUE||5|1".encode()
+    log.append(written + b"\n")
+    log.rotate()
+    log.path.touch()
+    log.pack(1)
+    second = EndedAt(first.saved, begin="now")
+    run_until_killed(reader_of(log), second)
+    assert (first.lines, second.lines) == ([], [written])
+
+
+def test_what_a_file_holds_that_was_not_there_at_first_has_come_after_now(log: Followed) -> None:
+    reader, station = reader_of(log), EndedAt(begin="now")
+    with pytest.raises(Lost):
+        asyncio.run(reader.run(station))  # type: ignore[arg-type]
+    log.append(log.lines(3))
+    run_until_killed(reader, station)
+    assert station.lines == log.written
+
+
+def test_killed_amidst_what_is_older_than_a_first_start_it_does_not_take_the_rest_for_new(log: Followed) -> None:
+    """Nor does it begin anew where all of it had been passed over."""
+    log.append(log.lines(2 * CHUNK // 40))
+    start_at = (START + log.number) * 1_000_000
+
+    class KilledAmidst(Taking):
+        async def take(self, records: Iterable[bytes], position: Any, where: Callable[[int], str] = str) -> None:
+            await super().take(records, position, where)
+            raise asyncio.CancelledError
+
+    killed = KilledAmidst(begin="business-day", start_at=start_at)
+    run_until_killed(reader_of(log), killed)
+    passed = EndedAt(killed.position, begin="business-day", start_at=start_at)
+    run_until_killed(reader_of(log), passed)
+    assert passed.lines == []
+    log.append(log.lines(1))
+    later = EndedAt(passed.position, begin="business-day", start_at=start_at * 2)
+    run_until_killed(reader_of(log), later)
+    assert later.lines == log.written[-1:]
+
+
+def test_a_file_that_may_not_be_read_any_more_is_lost_and_not_taken_for_a_quiet_one(
+    log: Followed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a rotation that gave the new one to root alone; a check says so too."""
+    log.append(log.lines(10))
+    log.start()
+    log.look()
+    log.rotate()
+    log.append(log.lines(10))
+    log.path.chmod(0)
+    if os.geteuid() == 0:  # who may read whatever the mode says
+        monkeypatch.setattr(file, "_head", forbidden(log.path, file._head))
+    with pytest.raises(PermissionError, match="queue_log"):
+        log.look()
+    with pytest.raises(Lost, match="queue_log: cannot be read: Permission denied"):
+        asyncio.run(reader_of(log).look())
+
+
+def forbidden(path: Path, head: Callable[[Path], bytes]) -> Callable[[Path], bytes]:
+    def of(asked: Path) -> bytes:
+        if asked == path:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(asked))
+        return head(asked)
+
+    return of
+
+
+def test_a_packed_file_that_is_cut_off_is_named_with_what_can_be_done(log: Followed) -> None:
+    """It is not passed over by itself: whoever packs it may not be done."""
+    log.append(log.lines(500))
+    log.start()
+    log.look()
+    saved = {**log.station.saved, "offset": 0}
+    log.rotate()
+    log.pack(1)
+    log.append(log.lines(10))
+    packed = log.path.with_name("queue_log.1.gz")
+    os.truncate(packed, packed.stat().st_size // 2)
+    with pytest.raises(
+        Lost, match=r"queue_log\.1\.gz: cannot be unpacked to its end yet: .*; if nobody .* move it away"
+    ):
+        asyncio.run(reader_of(log).run(Taking(saved)))  # type: ignore[arg-type]
+
+
+def test_time_goes_on_in_a_quiet_log_beside_one_that_is_always_written_to(log: Followed) -> None:
+    """As Asterisk's `full` is: after-call work ends by time alone."""
+    log.append(log.lines(3))
+    station = EndedAt()
+    station.advances = 4
+
+    async def noise() -> None:
+        while True:
+            log.append(b"noise\n", log.path.with_name("full"))
+            await asyncio.sleep(0.01)
 
     async def run() -> None:
-        settings = AsteriskQueueLog.model_validate({"kind": "asterisk-queue-log", "file": str(log.path)})
-        await QueueLogFile("pbx1", settings, Configuration()).run(Taking())  # type: ignore[arg-type]
+        writing = asyncio.ensure_future(noise())
+        try:
+            async with asyncio.timeout(30):
+                await reader_of(log).run(station)  # type: ignore[arg-type]
+        finally:
+            writing.cancel()
 
-    with pytest.raises(Lost, match="queue_log"):
+    with pytest.raises(asyncio.CancelledError):
         asyncio.run(run())
+    assert station.lines == log.written
+
+
+def test_a_missing_file_is_lost_with_its_name(log: Followed) -> None:
+    """The station tells it and tries again."""
+    with pytest.raises(Lost, match="queue_log"):
+        asyncio.run(reader_of(log).run(Taking()))  # type: ignore[arg-type]
 
 
 STEPS = st.one_of(

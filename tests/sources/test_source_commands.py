@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 
 from queuewatch_schemas.config import Business, Configuration, Timing
 from queuewatch_schemas.metrics import SOURCE_METRICS, Kind
+from queuewatch_streams.brokers import free_port
 from queuewatch_streams.cli import main
 from queuewatch_streams.sources.command import first_start
 from queuewatch_streams.sources.compose import Composer, moment
+from queuewatch_streams.sources.live import SECRET_VARIABLE, read_secret
 from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Out, Unreadable
 from queuewatch_streams.sources.state import Saved, StateFile, StateTrouble
@@ -171,6 +173,20 @@ def test_a_first_start_begins_with_the_business_day_but_not_before_what_can_be_c
     assert moment(first_start(Configuration(business=business), at.replace(hour=3, minute=5))) == "2026-11-21T03:00:00Z"
 
 
+def test_a_check_of_a_system_that_is_away_says_where_and_what_to_look_at(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("geheim\n")
+    settings = f'kind = "freeswitch"\nhost = "127.0.0.1"\nport = {free_port()}\nsecret_file = "secret"\n'
+    (tmp_path / "q.toml").write_text(f"[sources.fs1]\n{settings}")
+    done = CliRunner().invoke(main, ["source", "fs1", "--config", str(tmp_path / "q.toml"), "--check"])
+    assert done.exit_code == 1
+    assert ": connection refused; does it run, and listen there?" in done.output
+
+
+def test_a_secret_in_the_environment_may_end_with_a_line_as_one_in_a_file_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SECRET_VARIABLE, "geheim\r\n")
+    assert read_secret("sources.fs1.secret_file", None) == "geheim"
+
+
 # --------------------------------------------------------------------------------------------------------------- state
 
 
@@ -188,6 +204,20 @@ def test_what_was_saved_is_loaded_and_another_kinds_is_not(tmp_path: Path) -> No
         state.load()
     assert oct(state.path.stat().st_mode & 0o777) == "0o600"
     state.unlock()
+
+
+def test_a_memory_that_is_damaged_is_said_with_its_file(tmp_path: Path) -> None:
+    """As a file of the right form and kind, in which someone has written."""
+    (tmp_path / "q.toml").write_text('[sources.pbx1]\nkind = "asterisk-queue-log"\nfile = "log"\nmetrics_port = 0\n')
+    state = StateFile(tmp_path / "queuewatch-state", "pbx1", "asterisk-queue-log")
+    state.path.parent.mkdir()
+    state.save(Saved(None, {"newest": 0, "last": 0, "open": []}))
+    done = subprocess.run(
+        queuewatch("source", "pbx1", "--config", str(tmp_path / "q.toml")), check=False, capture_output=True
+    )
+    assert done.returncode == 2
+    assert b"pbx1.json: what it remembers is damaged; delete it to start afresh" in done.stderr
+    assert b"Traceback" not in done.stderr
 
 
 def test_a_crash_while_saving_leaves_the_old_or_the_new(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,8 +29,7 @@ _SHARE: Final = 0.2
 async def doubled(configuration: Configuration, name: str, since: datetime) -> dict[str, int]:
     """Other sources that have told of the same calls since then, and of how many.
 
-    :raises KafkaTrouble: the topic cannot be read.
-    :raises TimeoutError: the brokers stopped answering.
+    :raises KafkaTrouble: the topic cannot be read, or not to its end.
     """
     return doubled_in([value async for value in values_since(configuration, since) if b"call.queued" in value], name)
 

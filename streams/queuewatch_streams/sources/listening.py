@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
 import orjson
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from queuewatch_schemas.source_settings import Listening
 from queuewatch_streams.serve import PortTaken
@@ -28,6 +28,18 @@ from queuewatch_streams.sources.station import Station
 __all__ = ["Away", "Door", "Rate", "body_of", "problem", "retry_later"]
 
 log = logging.getLogger(__name__)
+
+
+_SENDERS: Final = (http_exceptions.HttpProcessingError, web.RequestPayloadError)
+"""What is wrong with a request, and answered: of one that is no HTTP its bad line is in it, which may be that with the token."""
+
+
+def _may_be_told(record: logging.LogRecord) -> bool:
+    """Whether aiohttp may log that: our faults, not those of senders."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], _SENDERS)
+
+
+logging.getLogger("aiohttp.server").addFilter(_may_be_told)
 
 AGAIN_SECONDS: Final = 5
 """When a sender is to come again while the brokers are away."""
@@ -112,6 +124,9 @@ class Door(Generic[R]):
         self._requests += 1
         try:
             return await handler(request)
+        except (web.HTTPNotFound, web.HTTPMethodNotAllowed) as why:
+            headers = {"Allow": why.headers["Allow"]} if "Allow" in why.headers else None
+            return problem(why.status, "not_here", f"{request.method} of this path means nothing here", headers)
         finally:
             self._requests -= 1
 
@@ -208,6 +223,8 @@ async def body_of(request: web.Request) -> bytes | web.Response:
     except web.HTTPRequestEntityTooLarge:
         most = request.app._client_max_size
         return problem(413, "too_large", f"a request has at most {most} bytes; send smaller batches")
+    except (ConnectionError, web.RequestPayloadError):
+        return problem(400, "cut_off", "the body ended before its end")
     except TimeoutError:
         return problem(408, "too_slow", f"the body did not come within {BODY_SECONDS:.0f} s")
 

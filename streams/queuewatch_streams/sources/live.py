@@ -118,6 +118,8 @@ class LiveReader(Reader[R], Generic[R, S, L]):
                 )
         except TimeoutError:
             raise Lost(f"{self._where}: no connection within {ANSWER_SECONDS:.0f} s") from None
+        except ConnectionRefusedError:  # its own text says the address once more, and not that
+            raise Lost(f"{self._where}: connection refused; does it run, and listen there?") from None
         except OSError as error:
             raise Lost(f"{self._where}: {error.strerror or error}") from None
         link = self._link(reader, writer)
@@ -182,7 +184,7 @@ def read_secret(place: str, file: Path | None) -> str:
     :raises Lost: the file cannot be read now.
     """
     if file is None:
-        secret = os.environ.get(SECRET_VARIABLE, "")
+        secret = os.environ.get(SECRET_VARIABLE, "").strip("\r\n")
         if not secret:
             raise ConfigurationError(None, [f"{place} is not set, and neither is {SECRET_VARIABLE} in the environment"])
     else:

@@ -17,8 +17,6 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Generic, TypeVar
 
-from aiokafka.errors import KafkaError
-
 from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import SourceSettings
 from queuewatch_streams.kafka import KafkaTrouble
@@ -26,7 +24,7 @@ from queuewatch_streams.sources.compose import Composer
 from queuewatch_streams.sources.doubles import doubled
 from queuewatch_streams.sources.serving import Figures
 from queuewatch_streams.sources.shape import Begin, Kind, Lost, Message, Out, Reader, Translator
-from queuewatch_streams.sources.state import Saved, StateFile
+from queuewatch_streams.sources.state import Saved, StateFile, StateTrouble
 from queuewatch_streams.sources.writer import Writer
 from queuewatch_streams.tasks import together
 
@@ -244,6 +242,7 @@ class Station(Generic[R]):
         """Run until cancelled; what was taken by then is acknowledged and saved, if that is possible at all.
 
         :raises PortTaken: the reader cannot listen.
+        :raises StateTrouble: the state cannot be used.
         """
         try:
             await self._reader.open()
@@ -263,9 +262,13 @@ class Station(Generic[R]):
         """From what is saved until Kafka fails."""
         saved = self._state.load()
         self.position = None if saved is None else saved.position
-        self._translator = self._kind.translator(
-            self._composer, None if saved is None else saved.memory, self._settings
-        )
+        memory = None if saved is None else saved.memory
+        try:
+            self._translator = self._kind.translator(self._composer, memory, self._settings)
+        except (LookupError, TypeError, ValueError, AttributeError):
+            if memory is None:
+                raise
+            raise StateTrouble(f"{self._state.path}: what it remembers is damaged; delete it to start afresh") from None
         self._out, self._whole, self._changes, self._saved = Out(), True, 0, 0
         self._writer = Writer(self._configuration)
         try:
@@ -290,6 +293,7 @@ class Station(Generic[R]):
                 why = str(lost)
             self._down, self._good_until = why, 0.0
             self._figures.show("source_up", 0)
+            self.behind(None)
             self._figures.count("source_reconnects_total")
             wait = self._pause.next()
             log.warning("%s: %s; trying again in %.0f s", self._name, why, wait)
@@ -316,7 +320,7 @@ class Station(Generic[R]):
         while True:
             await asyncio.sleep(DOUBLES_SECONDS)
             since = datetime.now(UTC) - timedelta(seconds=DOUBLES_SECONDS)
-            with suppress(KafkaTrouble, KafkaError, TimeoutError):  # the writer tells of the brokers
+            with suppress(KafkaTrouble):  # the writer tells of the brokers
                 found = await doubled(self._configuration, self._name, since)
                 self._figures.show("source_doubled_calls", sum(found.values()))
                 for other, number in found.items():

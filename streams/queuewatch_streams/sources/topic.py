@@ -8,9 +8,10 @@ from datetime import datetime
 from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
 
 from queuewatch_schemas.config import Configuration
-from queuewatch_streams.kafka import client_settings
+from queuewatch_streams.kafka import KafkaTrouble, client_settings, described
 from queuewatch_streams.topics import TopicTrouble, partition_counts
 
 __all__ = ["values_since"]
@@ -21,16 +22,15 @@ _ENOUGH: Final = 60.0
 async def values_since(configuration: Configuration, since: datetime) -> AsyncIterator[bytes]:
     """The values of all records since then, until the end that the topic has now.
 
-    :raises KafkaTrouble: the topic is not there, or no broker answers.
-    :raises TimeoutError: nothing comes any more, though there is more.
+    :raises KafkaTrouble: the topic is not there, no broker answers, or nothing comes any more though there is more.
     """
     topic = configuration.topics.events
     partitions = (await partition_counts(configuration.kafka)).get(topic)
     if partitions is None:
         raise TopicTrouble(f"the topic {topic} is not there at {configuration.kafka.brokers}")
     consumer = AIOKafkaConsumer(**client_settings(configuration.kafka), enable_auto_commit=False)
-    await consumer.start()
     try:
+        await consumer.start()
         places = [TopicPartition(topic, partition) for partition in range(partitions)]
         consumer.assign(places)
         ends = await consumer.end_offsets(places)
@@ -47,5 +47,7 @@ async def values_since(configuration: Configuration, since: datetime) -> AsyncIt
             for records in found.values():
                 for record in records:
                     yield record.value or b""
+    except (TimeoutError, KafkaError) as error:
+        raise KafkaTrouble(f"Kafka at {configuration.kafka.brokers} stopped answering ({described(error)})") from error
     finally:
         await consumer.stop()

@@ -20,6 +20,7 @@ from queuewatch_streams.sources.aws.sqs import SqsMessage, SqsQueue, drain
 from queuewatch_streams.sources.json_lines import loaded, records_of
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
+from queuewatch_streams.sources.state import StateTrouble
 from queuewatch_streams.sources.station import Station
 from queuewatch_streams.tasks import together
 
@@ -50,7 +51,11 @@ class ConnectReader(Reader[Any]):
         return SqsQueue(settings.queue_url, *self._place, visibility_seconds=settings.visibility_seconds)
 
     async def run(self, station: Station[Any]) -> None:
-        """Read queue and streams until one of them is lost.  Raises Lost."""
+        """Read queue and streams until one of them is lost.
+
+        :raises Lost: it is.
+        :raises StateTrouble: the position that was saved is none.
+        """
         async with AsyncExitStack() as stack:
             queue = await stack.enter_async_context(self._queue())
             if not self._settings.streams:
@@ -59,11 +64,17 @@ class ConnectReader(Reader[Any]):
             if position is None:
                 start = {"beginning": 0, "now": now() - 1_000_000}.get(station.begin, station.start_at)
                 position = {"since": start, "streams": {}}
+                # Kept at once: the next start is no first one, though nothing has come by then.
+                await station.take((), position)
+            elif not _is_position(position):
+                saved = self._settings.state_folder / f"{self._name}.json"
+                raise StateTrouble(f"{saved}: the position in it is damaged; delete it to start afresh")
             streams = await stack.enter_async_context(KinesisStreams(self._settings.streams, position, *self._place))
 
-            async def take(where: str, records: Sequence[bytes], position: Callable[[Any], Any]) -> None:
-                read = [loaded(each) for each in records]
-                await station.take(read, position, lambda number: f"{where}, record {number + 1} of a read")
+            async def take(
+                where: Callable[[int], str], records: Sequence[bytes], position: Callable[[Any], Any]
+            ) -> None:
+                await station.take([loaded(each) for each in records], position, where)
 
             await together(
                 drain(queue, station, _record, lambda before: before or position, streams.up_to),
@@ -134,6 +145,17 @@ async def _figures_of(
         if not (token := answer.get("NextToken")):
             return
         asked["NextToken"] = token
+
+
+def _is_position(position: Any) -> bool:
+    """Whether what was saved can be the streams' position."""
+    if not isinstance(position, dict) or not isinstance(position.get("since"), int):
+        return False
+    streams = position.get("streams")
+    return isinstance(streams, dict) and all(
+        isinstance(shards, dict) and all(isinstance(last, str) for last in shards.values())
+        for shards in streams.values()
+    )
 
 
 def _record(message: SqsMessage) -> Any:

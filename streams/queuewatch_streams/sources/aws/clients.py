@@ -5,9 +5,10 @@ Who we are is found as everywhere at Amazon (environment, profile, role of the m
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import aioboto3  # type: ignore[import-untyped]
@@ -21,9 +22,10 @@ from botocore.exceptions import (  # type: ignore[import-untyped]
     ProfileNotFound,
 )
 
+from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Lost
 
-__all__ = ["amazon", "clear_errors", "code_of", "micros", "who_we_are"]
+__all__ = ["amazon", "answered_at", "clear_errors", "code_of", "micros", "who_we_are"]
 
 CONNECT_SECONDS: Final = 5
 READ_SECONDS: Final = 35
@@ -31,6 +33,8 @@ READ_SECONDS: Final = 35
 _TRIES: Final = 3
 _CONNECTIONS: Final = 64
 _WHO: Final = "give them by the environment, a profile (AWS_PROFILE) or the machine's role"
+_SIGNATURE: Final = "the secret key does not fit the access key, or this machine's clock is wrong"
+_KEY: Final = "access to the key that it is encrypted with is denied; it needs kms:Decrypt"
 _MEANINGS: Final = {
     "AccessDenied": "access denied; see the policy in this source's page",
     "AccessDeniedException": "access denied; see the policy in this source's page",
@@ -39,7 +43,11 @@ _MEANINGS: Final = {
     "ResourceNotFoundException": "there is no such stream or instance",
     "InvalidClientTokenId": "the credentials are not known to Amazon",
     "UnrecognizedClientException": "the credentials are not known to Amazon",
-    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "SignatureDoesNotMatch": _SIGNATURE,
+    "InvalidSignatureException": _SIGNATURE,
+    "KMSAccessDeniedException": _KEY,
+    "KMS.AccessDeniedException": _KEY,
+    "KmsAccessDenied": _KEY,
     "ExpiredToken": "the credentials have expired",
     "ExpiredTokenException": "the credentials have expired",
     "RequestExpired": "the request came too late; is this machine's clock right?",
@@ -97,8 +105,27 @@ def micros(at: datetime) -> int:
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def answered_at(answer: Mapping[str, Any]) -> int:
+    """When Amazon gave an answer, by its own clock, by which records are stamped too; now, where it does not say.
+
+    Microseconds since the epoch, rounded down to a whole second.
+    """
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    try:
+        return round(parsedate_to_datetime(headers.get("date", "")).timestamp()) * 1_000_000
+    except ValueError:
+        return now()
+
+
 async def who_we_are(region: str, endpoint_url: str | None = None) -> str:
-    """The account and role that the credentials stand for.  Raises Lost."""
-    async with amazon("sts", region, endpoint_url) as client:
-        with clear_errors("sts"):
-            return str((await client.get_caller_identity())["Arn"])
+    """The account and role that the credentials stand for; where nobody tells, why.
+
+    The service that tells it may be out of reach where the queue is not, as from a network with an endpoint for queues alone;
+    what is wrong with credentials every service says.
+    """
+    try:
+        async with amazon("sts", region, endpoint_url) as client:
+            with clear_errors("sts"):
+                return str((await client.get_caller_identity())["Arn"])
+    except Lost as why:
+        return f"nobody knows whom ({why})"

@@ -7,14 +7,15 @@ stream and shard the last sequence number that was taken, or END of a shard that
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final, NoReturn
 
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
-from queuewatch_streams.sources.aws.clients import amazon, clear_errors, code_of
+from queuewatch_streams.sources.aws.clients import amazon, answered_at, clear_errors, code_of
 from queuewatch_streams.sources.live import now
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.tasks import together
@@ -33,8 +34,9 @@ _CAUGHT_UP: Final = 5_000
 _LONGEST_PAUSE: Final = 30.0
 _BUSY: Final = frozenset({"ProvisionedThroughputExceededException", "LimitExceededException", "KMSThrottlingException"})
 
-Take = Callable[[str, Sequence[bytes], Callable[[Any], Any]], Awaitable[None]]
-"""Takes what a shard had: where it is for people, its records, and what makes the position behind them of that before."""
+Take = Callable[[Callable[[int], str], Sequence[bytes], Callable[[Any], Any]], Awaitable[None]]
+"""Takes what a shard had: where the n-th of its records is, for people, the records, and what makes the position behind them of
+that before."""
 
 
 class KinesisStreams:
@@ -114,11 +116,15 @@ class KinesisStreams:
     async def _stream(self, name: str, take: Take, looked: Callable[[], None], trouble: Callable[[str], None]) -> None:
         """Read a stream: a task for each shard whose parents are read to their end; new ones are looked for."""
         reading: dict[str, asyncio.Task[None]] = {}
+        first = True
         try:
             while True:
                 listed = {each["ShardId"]: each for each in await self.shards(name)}
                 looked()
-                await self._forget(name, set(listed), take)
+                # A shard whose end was read never opens again: its stream was made anew, and gives out the same names.
+                anew = {shard for shard, told in listed.items() if first and not _is_closed(told)}
+                await self._forget(name, set(listed), anew, take, trouble)
+                first = False
                 for shard, told in listed.items():
                     taken = self._taken(name)
                     parents = {told.get("ParentShardId"), told.get("AdjacentParentShardId")} & set(listed)
@@ -145,11 +151,21 @@ class KinesisStreams:
                 task.cancel()
             await asyncio.gather(*reading.values(), return_exceptions=True)
 
-    async def _forget(self, name: str, listed: set[str], take: Take) -> None:
-        """Let go of shards that are not there any more."""
-        gone = set(self._taken(name)) - listed
+    async def _forget(
+        self, name: str, listed: Set[str], anew: Set[str], take: Take, trouble: Callable[[str], None]
+    ) -> None:
+        """Let go of shards that are not there any more.
+
+        :param anew: of those that were read to their end these are others by the same name.
+        """
+        taken = self._taken(name)
+        gone = set(taken) - listed
+        for shard in sorted(gone):
+            if taken[shard] != END:
+                trouble(f"Kinesis {name}, {shard}: it is gone, and with it what it may have had after what was read")
+        gone |= {shard for shard in anew if taken.get(shard) == END}
         if gone:
-            await self._go_on(name, dict.fromkeys(gone), name, (), take)
+            await self._go_on(name, dict.fromkeys(gone), lambda _: name, (), take)
         for shard in gone:
             self._behind.pop((name, shard), None)
 
@@ -179,19 +195,25 @@ class KinesisStreams:
             records, iterator = answer["Records"], answer.get("NextShardIterator")
             if records or iterator is None:
                 last = END if iterator is None else records[-1]["SequenceNumber"]
-                await self._go_on(name, {shard: last}, where, [each["Data"] for each in records], take)
+                place = partial(_place, where, [each["SequenceNumber"] for each in records])
+                await self._go_on(name, {shard: last}, place, [each["Data"] for each in records], take)
             if iterator is None:
                 self._behind[name, shard] = None  # its children's records are still to come, whichever they are
                 return
             late = answer.get("MillisBehindLatest", 0)
-            self._behind[name, shard] = asked - late * 1000 if late <= _CAUGHT_UP else None
+            self._behind[name, shard] = min(asked, answered_at(answer)) - late * 1000 if late <= _CAUGHT_UP else None
             if not late:
                 await asyncio.sleep(POLL_SECONDS)
             else:
                 await asyncio.sleep(POLL_SECONDS / 5)
 
     async def _go_on(
-        self, name: str, read: Mapping[str, str | None], where: str, records: Sequence[bytes], take: Take
+        self,
+        name: str,
+        read: Mapping[str, str | None],
+        where: Callable[[int], str],
+        records: Sequence[bytes],
+        take: Take,
     ) -> None:
         """Take records.
 
@@ -218,8 +240,24 @@ class KinesisStreams:
                     raise
                 trouble(f"Kinesis {name}, {shard}: records are gone before they were read; it goes on with the oldest")
                 since = 0
-        if since:
-            start = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": datetime.fromtimestamp(since / 1e6, UTC)}
-        else:
+        if not since:
             start = {"ShardIteratorType": "TRIM_HORIZON"}
-        return str((await self._client.get_shard_iterator(**asked, **start))["ShardIterator"])
+            return str((await self._client.get_shard_iterator(**asked, **start))["ShardIterator"])
+        start = {"ShardIteratorType": "AT_TIMESTAMP", "Timestamp": datetime.fromtimestamp(since / 1e6, UTC)}
+        try:
+            return str((await self._client.get_shard_iterator(**asked, **start))["ShardIterator"])
+        except ClientError as error:
+            if code_of(error) != "InvalidArgumentException":
+                raise
+        # That time has not come yet by Kinesis' clock, which is a little behind ours: all that is to be read is still to come.
+        return str((await self._client.get_shard_iterator(**asked, ShardIteratorType="LATEST"))["ShardIterator"])
+
+
+def _place(where: str, numbers: Sequence[str], number: int) -> str:
+    """Where the n-th of some records is, for people."""
+    return f"{where}, {numbers[number]}"
+
+
+def _is_closed(told: Mapping[str, Any]) -> bool:
+    """Whether a shard, as Kinesis lists it, was split or merged."""
+    return "EndingSequenceNumber" in told.get("SequenceNumberRange", {})

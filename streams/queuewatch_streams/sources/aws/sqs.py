@@ -12,8 +12,7 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, Final, Generic, NamedTuple, NoReturn, TypeVar
 
-from queuewatch_streams.sources.aws.clients import amazon, clear_errors
-from queuewatch_streams.sources.live import now
+from queuewatch_streams.sources.aws.clients import amazon, answered_at, clear_errors
 from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.sources.station import Station
 from queuewatch_streams.tasks import together
@@ -67,6 +66,8 @@ class SqsQueue:
         self.url = url
         self.visibility_seconds = visibility_seconds
         self.where = f"SQS {url.rsplit('/', 1)[-1]}"
+        self.received_at = 0
+        """When the newest receive was answered, by Amazon's clock, microseconds since the epoch."""
         self._region = region
         self._endpoint = endpoint_url
         self._stack = AsyncExitStack()
@@ -92,6 +93,7 @@ class SqsQueue:
                 VisibilityTimeout=0 if only_look else self.visibility_seconds,
                 AttributeNames=["SentTimestamp", "ApproximateReceiveCount"],
             )
+        self.received_at = answered_at(answer)
         return [_message(each) for each in answer.get("Messages", ())]
 
     async def delete(self, messages: Sequence[SqsMessage]) -> None:
@@ -146,7 +148,7 @@ class Horizon:
     That is known only once for a while no message has come that had waited long, so not while older ones are worked off, and
     not in the beginning, when those come again that a predecessor had received but not deleted.
 
-    :param at: now, microseconds since the epoch, as all times here.
+    :param at: now by Amazon's clock, microseconds since the epoch, as all times here.
     :param seconds: that while; longer than a message is hidden.
     """
 
@@ -210,7 +212,8 @@ class _Drain(Generic[R]):
         self._read = read
         self._position = position
         self._up_to = up_to
-        self._horizon = Horizon(now(), queue.visibility_seconds + 2)
+        self._horizon: Horizon | None = None
+        """From the first answer on, and all of it by Amazon's clock: ours may be another."""
         self._held: dict[str, tuple[SqsMessage, float]] = {}
         """What is not deleted yet, by receipt, with when it has to be hidden anew."""
         self._taken: list[SqsMessage] = []
@@ -230,7 +233,9 @@ class _Drain(Generic[R]):
             await self._room.wait()
             messages = await self._queue.receive()
             self._station.looked(2 * WAIT_SECONDS)
-            self._horizon.received(now(), [each.sent_at for each in messages])
+            if self._horizon is None:
+                self._horizon = Horizon(self._queue.received_at, self._queue.visibility_seconds + 2)
+            self._horizon.received(self._queue.received_at, [each.sent_at for each in messages])
             if messages:
                 until = self._clock() + self._queue.visibility_seconds / 2
                 self._held.update({each.receipt: (each, until) for each in messages})
@@ -263,7 +268,7 @@ class _Drain(Generic[R]):
     async def _advance(self) -> None:
         while True:
             await asyncio.sleep(_STEP)
-            at = self._horizon.at
+            at = None if self._horizon is None else self._horizon.at
             if at is not None and (at := self._up_to(at)) is not None:
                 await self._station.advance(at)
 

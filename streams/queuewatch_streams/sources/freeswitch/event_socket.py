@@ -10,8 +10,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import unquote
 
-import orjson
-
 from queuewatch_schemas.source_settings import Freeswitch
 from queuewatch_streams.sources.freeswitch.records import (
     AGENTS,
@@ -22,6 +20,7 @@ from queuewatch_streams.sources.freeswitch.records import (
     TIERS,
     Heard,
     heard_of,
+    loaded,
     rows_of,
     waiting_sessions,
 )
@@ -86,10 +85,7 @@ class _EventSocket(Link[Heard]):
                 f"{self._where}: FreeSWITCH does not let this host in; see apply-inbound-acl of mod_event_socket"
             )
         if kind == "text/event-json":
-            try:
-                self._came.append((now(), orjson.loads(body)))
-            except ValueError:
-                self._came.append((now(), None))
+            self._came.append((now(), loaded(body)))
         return kind, headers, body
 
     async def hear(self, seconds: float) -> None:

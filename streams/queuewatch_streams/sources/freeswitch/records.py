@@ -20,6 +20,7 @@ __all__ = [
     "Heard",
     "heard_of",
     "hung_up",
+    "loaded",
     "number",
     "optional",
     "rows_of",
@@ -108,15 +109,22 @@ def waiting_sessions(answer: str, before: int) -> list[str]:
     return [each for each in sessions if each]
 
 
+def loaded(text: bytes) -> Any:
+    """An event from its text; None where it is no JSON.  FreeSWITCH passes on callers' names in whatever bytes they came."""
+    try:
+        return orjson.loads(text.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+
+
 def heard_of(lines: Iterable[bytes]) -> Iterator[tuple[int, Heard]]:
     """A recording's lines as records: events as JSON, bare or as `{"recv": seconds, "event": …}`, and answers of api
     commands as `{"t": seconds, "cmd": …, "out": …}`.  Where nobody wrote down when it was received, the event's time says."""
     for place, line in enumerate(lines, 1):
         if line.isspace():
             continue
-        try:
-            found: Any = orjson.loads(line)
-        except ValueError:
+        found = loaded(line)
+        if found is None:
             yield place, (0, None)
             continue
         received: Any = None

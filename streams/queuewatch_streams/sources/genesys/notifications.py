@@ -24,11 +24,12 @@ from queuewatch_streams.sources.shape import Lost
 from queuewatch_streams.sources.station import Station
 from queuewatch_streams.tasks import together
 
-__all__ = ["Notifications"]
+__all__ = ["NO_QUEUES", "Notifications"]
 
 RENEW_SECONDS: Final = 20 * 3600.0
 """A channel lives for 24 hours."""
 OVERLAP_SECONDS: Final = 5.0
+NO_QUEUES: Final = "the client sees no queue to listen to; give its role the divisions of the queues"
 MOST_CHANNELS: Final = 20
 """Channels of one client; the one that opens more loses its oldest."""
 _MOST_OPEN: Final = 5000
@@ -103,6 +104,8 @@ class Notifications:
         if not self._open and isinstance(station.position, list):
             self._open = dict.fromkeys(each for each in station.position if isinstance(each, str))
         queues = list(settings.queues or await api.queues())
+        if not queues:
+            raise Lost(f"{api.where}: {NO_QUEUES}")
         serving = await self._serving(api, queues) if settings.agents else {}
         topics = [f"v2.routing.queues.{queue}.conversations" for queue in queues]
         topics += [f"v2.users.{user}.activity" for user in serving]

@@ -9,12 +9,12 @@ from queuewatch_schemas.config import Configuration
 from queuewatch_schemas.source_settings import GenesysCloud
 from queuewatch_streams.sources.aws.clients import who_we_are
 from queuewatch_streams.sources.aws.sqs import SqsQueue, drain
-from queuewatch_streams.sources.genesys.notifications import Notifications
+from queuewatch_streams.sources.genesys.notifications import NO_QUEUES, Notifications
 from queuewatch_streams.sources.genesys.rest import genesys_api
 from queuewatch_streams.sources.genesys.translator import Genesys
 from queuewatch_streams.sources.genesys.wire import read, records_of
 from queuewatch_streams.sources.live import read_secret
-from queuewatch_streams.sources.shape import Counters, Kind, Look, Reader
+from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
 from queuewatch_streams.sources.station import Station
 
 __all__ = ["KIND", "GenesysReader"]
@@ -60,6 +60,8 @@ class GenesysReader(Reader[Any]):
                 seen = await api.queues()
                 says.append(f"{api.where}: logged in, {len(seen)} queues")
                 listened = [queue for queue in settings.queues or seen if queue in seen]
+                if not listened and settings.transport == "notifications":
+                    raise Lost(f"{api.where}: {NO_QUEUES}")
                 for each, (observations, cut) in (await api.waiting(listened)).items():
                     more = " or more" if cut else ""
                     says.append(f"queue {each} ({seen[each]}): {len(observations)}{more} waiting or ringing")

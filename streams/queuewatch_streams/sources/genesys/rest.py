@@ -28,6 +28,8 @@ _PAGE: Final = 100
 _PREDICATES: Final = 50
 """Queues that one query asks for."""
 _TRIES: Final = 3
+_PASSING: Final = frozenset({429, 502, 503, 504})
+"""Answers that another try may not have."""
 _LONGEST_WAIT: Final = 60.0
 _EARLIER: Final = 60.0
 """A token is renewed so many seconds before it ends."""
@@ -87,6 +89,7 @@ class GenesysApi:
         """The answer to a request; None where what it asks for is not there.  Raises Lost."""
         header = await self._authorization()
         where = f"{self.where}: {method} {path.split('?')[0]}"
+        renewed = False
         for number in range(_TRIES):
             try:
                 async with self._session.request(
@@ -103,9 +106,10 @@ class GenesysApi:
                     status, wait = answer.status, _seconds(answer.headers)
             except (ClientError, OSError, TimeoutError, ValueError) as error:
                 raise Lost(f"{where}: {_words(error)}") from None
-            if status == 401 and number == 0:
+            if status == 401 and not renewed:
+                renewed = True
                 header = await self._authorization(refused=header)
-            elif status == 429 and number < _TRIES - 1:
+            elif status in _PASSING and number < _TRIES - 1:
                 await asyncio.sleep(min(_LONGEST_WAIT, wait))
             elif status == 403:
                 raise Lost(f"{where}: the client's role lacks a permission (403); see the page of this source")

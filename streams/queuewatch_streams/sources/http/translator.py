@@ -271,7 +271,9 @@ class Posted:
     def _named(self, data: dict[str, Any]) -> dict[str, Any]:
         """The data with stable names, without what is ignored, the customer as a hash."""
         for field in ("queue", "from_queue", "to_queue"):
-            if field in data:
+            if data.get(field) in self._no_queues:
+                del data[field]
+            elif field in data:
                 data[field] = self._queues.get(data[field], data[field])
         if "agent" in data:
             data["agent"] = self._agents.get(data["agent"], data["agent"])
@@ -284,7 +286,9 @@ class Posted:
                 if (each if isinstance(each, str) else each["queue"]) not in self._no_queues
             ]
         for each in data.get("contacts", ()):
-            if "queue" in each:
+            if each.get("queue") in self._no_queues:
+                del each["queue"]
+            elif "queue" in each:
                 each["queue"] = self._queues.get(each["queue"], each["queue"])
         customer = data.pop("customer", None)
         if customer is not None and (hidden := self._composer.customer(customer)) is not None:

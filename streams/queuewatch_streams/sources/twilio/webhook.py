@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 import orjson
@@ -28,6 +29,7 @@ from queuewatch_schemas.source_settings import TwilioTaskRouter
 from queuewatch_streams.sources.listening import Away, Door, body_of, problem, retry_later
 from queuewatch_streams.sources.live import ANSWER_SECONDS, now, read_secret
 from queuewatch_streams.sources.shape import Counters, Kind, Look, Lost, Reader
+from queuewatch_streams.sources.state import StateTrouble
 from queuewatch_streams.sources.station import Station
 from queuewatch_streams.sources.twilio.translator import TaskRouter, records_of
 from queuewatch_streams.tasks import together
@@ -42,6 +44,8 @@ OVERLAP: Final = 120
 """Seconds that are read again: an event may be listed so late."""
 PATIENCE: Final = 600
 """Seconds for which what is not sure waits for a list that cannot be read."""
+_CLOCKS: Final = OVERLAP / 2
+"""Seconds by which clocks may differ."""
 KEPT_DAYS: Final = 30
 """So long Twilio keeps events."""
 _WINDOW: Final = 900
@@ -59,6 +63,9 @@ class TwilioReader(Reader[Any]):
         self.door: Door[Any] = Door(settings, self._place)
         self._validator: RequestValidator | None = None
         self._station: Station[Any] | None = None
+        self._began = int(time.time())
+        self._ahead = 0
+        """Microseconds by which our clock was ahead of Twilio's when it answered last."""
         self._told = ""
 
     # --------------------------------------------------------------------------------------------------- as a source
@@ -80,7 +87,8 @@ class TwilioReader(Reader[Any]):
     async def _take(self, records: Sequence[Any]) -> None:
         station = self._station
         assert station is not None, "running"
-        await station.take(records, station.position, lambda number: f"event {number + 1} of a webhook")
+        # The position is the list's: it may move on while this waits for its turn.
+        await station.take(records, lambda before: before, lambda number: f"event {number + 1} of a webhook")
         station.looked()
 
     async def _reconcile(self, station: Station[Any]) -> None:
@@ -93,7 +101,7 @@ class TwilioReader(Reader[Any]):
                     self._told = str(why)
                     log.warning("%s: %s; what webhooks miss is not seen meanwhile", self._name, why)
                 if time.monotonic() - read_at > PATIENCE:
-                    await station.advance(now() - PATIENCE * 1_000_000)
+                    await station.advance(now() - max(0, self._ahead) - PATIENCE * 1_000_000)
             else:
                 read_at = time.monotonic()
                 if self._told:
@@ -105,10 +113,10 @@ class TwilioReader(Reader[Any]):
     async def _read_list(self, station: Station[Any]) -> None:
         """Read the list from the position on until now.  Raises Lost."""
         end = int(time.time())
-        if isinstance(station.position, dict):
-            since = int(station.position["read_until"]) - OVERLAP
+        if station.position is not None:
+            since = self._read_until(station.position) - OVERLAP
         elif station.begin == "now":
-            since = end
+            since = self._began  # though the list could not be read until later
         elif station.begin == "business-day":
             since = station.start_at // 1_000_000
         else:
@@ -122,12 +130,20 @@ class TwilioReader(Reader[Any]):
                     last = first + _EVENTS_AT_ONCE >= len(events)
                     await station.take(
                         events[first : first + _EVENTS_AT_ONCE],
-                        {"read_until": until} if last else station.position,
+                        {"read_until": until} if last else lambda before: before,
                         lambda number: f"event {number + 1} of the list",
                     )
                 await station.advance((until - OVERLAP) * 1_000_000)
                 since = until + 1
         station.behind(0)
+
+    def _read_until(self, position: Any) -> int:
+        """The second up to which the list was read.  Raises StateTrouble where what was saved is none."""
+        until = position.get("read_until") if isinstance(position, dict) else None
+        if not isinstance(until, int):
+            saved = self._settings.state_folder / f"{self._name}.json"
+            raise StateTrouble(f"{saved}: the position in it is damaged; delete it to start afresh")
+        return until
 
     async def _listed(self, session: ClientSession, since: int, until: int) -> list[Any]:
         """All events of some seconds, both ends in it, oldest first.  Raises Lost."""
@@ -219,6 +235,7 @@ class TwilioReader(Reader[Any]):
         try:
             url = f"{where}/v1/Workspaces/{self._settings.workspace_sid}{path}"
             async with session.get(url, params=query, allow_redirects=False) as answer:
+                self._compare_clocks(answer.headers.get("Date"))
                 if answer.status != 200:
                     hint = {
                         401: ": is the secret right?",
@@ -234,6 +251,20 @@ class TwilioReader(Reader[Any]):
         if not isinstance(found, dict):
             raise Lost(f"{where}: GET …{path} was answered with what is no object")
         return found
+
+    def _compare_clocks(self, date: str | None) -> None:
+        """The list is asked for by the clock.  Raises Lost where ours is not Twilio's."""
+        try:
+            off = time.time() - parsedate_to_datetime(date or "").timestamp()
+        except ValueError:
+            return
+        self._ahead = round(off * 1e6)
+        if abs(off) > _CLOCKS:
+            way = "ahead of" if off > 0 else "behind"
+            about = round(abs(off), -1)
+            raise Lost(
+                f"{self._settings.api_url}: this machine's clock is about {about:.0f} s {way} Twilio's; set it right"
+            )
 
     # ----------------------------------------------------------------------------------------------------- for people
 

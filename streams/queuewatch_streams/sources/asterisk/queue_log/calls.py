@@ -37,7 +37,7 @@ class Stay:
 
     def __init__(self, queue: str, name: str, visit: int, entered: int, mark: str) -> None:
         self.queue = queue
-        """The vendor's id."""
+        """The vendor's id in small letters: entries have it as the dialplan spells it, answers as queues.conf does."""
         self.name = name
         """The stable name."""
         self.visit = visit
@@ -141,7 +141,7 @@ class Calls:
     ) -> Stay:
         """A stay begins.  Raises Unreadable.
 
-        :param queue: by the vendor's id; `name` is its stable name.
+        :param queue: by the vendor's id in small letters; `name` is its stable name.
         :param before: the time of the line before.
         """
         visit, stays = 1, call.stays
@@ -250,7 +250,7 @@ def _recalled(callid: str, kept: list[Any]) -> Call:
     call = Call(callid, kept[0])
     call.seen, call.ignored = kept[1], kept[2]
     for values in kept[3]:
-        stay = Stay(*values[:5])
+        stay = Stay(values[0].lower(), *values[1:5])
         stay.state, stay.answered, stay.agent, stay.how = values[5:]
         call.stays.append(stay)
         call.open += stay.state != CLOSED

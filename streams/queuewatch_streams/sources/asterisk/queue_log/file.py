@@ -15,7 +15,6 @@ import os
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -123,7 +122,7 @@ class _Tail:
             "inode": self.inode,
             "head": hashlib.sha256(self.head).hexdigest(),
             "length": len(self.head),
-            "began": _began(self.head),
+            "began": _began(self.head) if self.head else int(time.time()) - 1,  # its first line is still to come
             "offset": self.offset,
         }
 
@@ -137,17 +136,26 @@ class QueueLogFile(Reader[bytes]):
         self._quiet = settings.quiet_after_seconds
         self._tail: _Tail | None = None
         self._skip_before = 0
+        self._was_missing = False
+        """Whether there was no file when this process began: then all that one holds is of later."""
 
     async def run(self, station: Station[bytes]) -> None:
         """Read on from the station's position, and follow.  Raises Lost."""
         try:
             self._tail = self._resume(station)
+            if station.position is None and station.begin == "now":  # or what comes next would be before the next "now"
+                await station.take([], self._tail.position)
+                await station.settle()
             async for _ in self._wakes():
                 await self._read_on(station)
-        except OSError as error:
-            raise Lost(f"{error.filename or self._path}: cannot be read: {error.strerror or error}") from None
-        except (EOFError, zlib.error) as error:
-            raise Lost(f"{self._path}: a packed one cannot be read to its end yet: {error}") from None
+        except (OSError, EOFError, zlib.error) as error:
+            if self._tail is not None and self._tail.packed and getattr(error, "filename", None) is None:
+                raise Lost(
+                    f"{self._tail.path}: cannot be unpacked to its end yet: {error}; if nobody is packing it any more, move it"
+                    " away, and what it held is lost"
+                ) from None
+            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            raise Lost(f"{getattr(error, 'filename', None) or self._path}: cannot be read: {reason}") from None
         finally:
             if self._tail is not None:
                 self._tail.close()
@@ -169,6 +177,9 @@ class QueueLogFile(Reader[bytes]):
             await self._drain(station, tail, last=True)
             tail.close()
             self._tail = following
+        if self._skip_before:  # a first start is over, though nothing has come since
+            self._skip_before = 0
+            await station.take([], tail.position)
         station.behind(tail.size - tail.offset)
         await station.advance(time.time_ns() // 1000 - _SETTLED)
 
@@ -193,7 +204,9 @@ class QueueLogFile(Reader[bytes]):
             tail.offset += end
             station.looked(self._quiet)
             kept = self._since_start(lines, station)
-            await station.take(kept, tail.position, _place(tail.path, starts, lines, len(lines) - len(kept)))
+            # Not amidst what is older than a first start: a second one would take the rest of it for new.
+            position = None if self._skip_before else tail.position
+            await station.take(kept, position, _place(tail.path, starts, lines, len(lines) - len(kept)))
             station.behind(tail.size - tail.offset)
             await asyncio.sleep(0)
 
@@ -224,8 +237,12 @@ class QueueLogFile(Reader[bytes]):
 
     def _end_of_now(self, station: Station[bytes]) -> _Tail:
         """The file itself, behind its last whole line where that is asked for."""
-        tail = _Tail(self._path, 0)
-        if station.begin == "now":
+        try:
+            tail = _Tail(self._path, 0)
+        except FileNotFoundError:
+            self._was_missing = True
+            raise
+        if station.begin == "now" and not self._was_missing:
             end = tail.size
             back = os.pread(tail.raw.fileno(), min(end, LONGEST_LINE), max(0, end - LONGEST_LINE))
             tail.offset = end - len(back) + back.rfind(b"\n") + 1
@@ -281,10 +298,14 @@ class QueueLogFile(Reader[bytes]):
         for name in sorted(names):
             if name.removesuffix(".gz") == name or name.removesuffix(".gz") not in names:
                 path, live = self._path.with_name(name), name == base
-                with suppress(OSError, EOFError, zlib.error):  # gone meanwhile, or not yet whole
+                try:
                     about, head = path.stat(), _head(path)
-                    if head or live:
-                        found.append(_Listed(path, about.st_ino, head, 0 if live else about.st_mtime_ns, live))
+                except (OSError, EOFError, zlib.error) as error:  # gone meanwhile, or not yet whole
+                    if live and not isinstance(error, FileNotFoundError):
+                        raise
+                    continue
+                if head or live:
+                    found.append(_Listed(path, about.st_ino, head, 0 if live else about.st_mtime_ns, live))
         return found
 
     def _following(self, tail: _Tail) -> _Tail | None:
@@ -316,7 +337,7 @@ class QueueLogFile(Reader[bytes]):
         wait = max(1, round(self._poll * 1000))
         watch = awatch(
             self._path.parent,
-            watch_filter=lambda _, path: os.path.basename(path).startswith(self._path.name),
+            watch_filter=None,  # with one, it wakes nobody for as long as another log in the folder is written to
             debounce=100,
             step=20,
             rust_timeout=wait,

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Any, Final, cast
+from functools import lru_cache, partial
+from typing import Any, Final, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine, MetaData, Table, create_engine, func, select
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchTableError, SQLAlchemyError
 
 from queuewatch_schemas.config import Configuration
@@ -33,6 +35,11 @@ __all__ = ["KIND", "QueueLogRows", "QueueLogTable", "instant_of"]
 
 AT_ONCE: Final = 5000
 """Rows that are asked for at once."""
+ANSWER_SECONDS: Final = 30.0
+"""A database that has not answered by then is gone."""
+_LONG_SECONDS: Final = 3600.0
+"""The same where it is asked much at once: where a first start begins, and how many rows there are."""
+_CONNECT_SECONDS: Final = 15
 GAP_SECONDS: Final = 2.0
 """After so long a missing id is taken for one that will never come."""
 _EARLIER: Final = 300 * SECOND
@@ -42,6 +49,7 @@ _LOCAL: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d):(\d\d)(?:\.(
 _COLUMNS: Final = ("time", "callid", "queuename", "agent", "event")
 _DATA: Final = ("data1", "data2", "data3", "data4", "data5")
 
+T = TypeVar("T")
 Row = Sequence[Any]
 """time, callid, queuename, agent, event, data…, as the database gives them."""
 
@@ -125,12 +133,14 @@ class QueueLogTable(Reader[Row]):
     async def run(self, station: Station[Row]) -> None:
         """Ask for new rows again and again.  Raises Lost."""
         try:
-            await asyncio.to_thread(self._connect)
+            await self._asked(self._connect)
             while True:
                 if station.position is None:
-                    station.position = await asyncio.to_thread(self._first, station)
+                    first = await self._asked(partial(self._first, station), _LONG_SECONDS)
+                    await station.take([], first)  # or what comes next would be before the next "now"
+                    await station.settle()
                 last = station.position
-                rows, highest = await asyncio.to_thread(self._rows, last)
+                rows, highest = await self._asked(partial(self._rows, last))
                 station.looked()
                 if highest is not None and highest < last:
                     station.trouble(
@@ -151,19 +161,57 @@ class QueueLogTable(Reader[Row]):
         finally:
             self._disconnect()
 
+    async def _asked(self, ask: Callable[[], T], seconds: float | None = None) -> T:
+        """What comes of asking the database, in a thread that nothing waits for: one that hangs must not keep us from ending.
+
+        :param seconds: left out: ANSWER_SECONDS.
+        :raises Lost: it does not answer.
+        """
+        seconds = ANSWER_SECONDS if seconds is None else seconds
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[T] = loop.create_future()
+
+        def tell(found: Callable[[], None]) -> None:
+            with suppress(RuntimeError):  # the source has ended meanwhile
+                loop.call_soon_threadsafe(lambda: None if answer.done() else found())
+
+        def work() -> None:
+            try:
+                found = ask()
+            except BaseException as error:
+                failed = error
+                tell(lambda: answer.set_exception(failed))
+            else:
+                tell(lambda: answer.set_result(found))
+
+        threading.Thread(target=work, name=self._place, daemon=True).start()
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            raise Lost(f"{self._where}: no answer within {seconds:g} s") from None
+
     def _connect(self) -> None:
         self._disconnect()
         try:
-            url = make_url(self._settings.url_file.read_text(encoding="utf-8").strip())
+            url: URL | None = make_url(self._settings.url_file.read_text(encoding="utf-8").strip())
         except OSError as error:
             raise Lost(f"{self._place}: cannot be read: {error.strerror or error}") from None
-        except (ArgumentError, UnicodeDecodeError):
+        except (ArgumentError, ValueError):
+            url = None
+        if url is None or "@" in (url.host or ""):  # then a part of the password
             raise Lost(
-                f"{self._place}: holds no database's address; write it as in postgresql+psycopg://user:password@host/asterisk"
-            ) from None
+                f"{self._place}: holds no database's address; write it as in postgresql+psycopg://user:password@host/asterisk,"
+                " an @ in the password as %40"
+            )
         try:
             self._engine = create_engine(
-                url, pool_size=1, max_overflow=0, pool_pre_ping=True, isolation_level="AUTOCOMMIT"
+                url,
+                pool_size=1,
+                max_overflow=0,
+                pool_pre_ping=True,
+                isolation_level="AUTOCOMMIT",
+                connect_args=_TIMES.get(url.get_dialect().driver, {}),
             )
             self._where = f"{self._settings.table} at {url.render_as_string(hide_password=True)}"
             schema, _, name = self._settings.table.rpartition(".")
@@ -245,10 +293,10 @@ class QueueLogTable(Reader[Row]):
     async def look(self) -> Look:
         """The table, its newest rows and their queues.  Raises Lost."""
         try:
-            await asyncio.to_thread(self._connect)
+            await self._asked(self._connect)
             identity = self._table.columns["id"]
             newest = select(*self._columns).order_by(identity.desc()).limit(_SHOWN)
-            rows = (await asyncio.to_thread(self._ask, newest))[::-1]
+            rows = (await self._asked(partial(self._ask, newest)))[::-1]
         except SQLAlchemyError as error:
             raise Lost(f"{self._where}: {_in_short(error)}") from None
         finally:
@@ -263,8 +311,8 @@ class QueueLogTable(Reader[Row]):
     async def counters(self, since: datetime) -> Counters:
         """The rows of each event and queue.  Raises Lost."""
         try:
-            await asyncio.to_thread(self._connect)
-            return await asyncio.to_thread(self._count, round(since.timestamp()) * SECOND)
+            await self._asked(self._connect)
+            return await self._asked(partial(self._count, round(since.timestamp()) * SECOND), _LONG_SECONDS)
         except SQLAlchemyError as error:
             raise Lost(f"{self._where}: {_in_short(error)}") from None
         finally:
@@ -280,6 +328,13 @@ class QueueLogTable(Reader[Row]):
                 tally.add([_text(value) for value in row[1:]])
             last = rows[-1][0] if rows else None
         return tally.told()
+
+
+_TIMES: Final[Mapping[str, Mapping[str, int]]] = {
+    "psycopg": {"connect_timeout": _CONNECT_SECONDS},
+    "pymysql": {"connect_timeout": _CONNECT_SECONDS, "read_timeout": round(ANSWER_SECONDS)},
+}
+"""So a database that hangs gets no thread more with each try."""
 
 
 def _place(ids: list[int]) -> Callable[[int], str]:

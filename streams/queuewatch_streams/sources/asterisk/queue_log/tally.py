@@ -22,6 +22,7 @@ _WHY_OTHERWISE: Final = (
     "A line that stands twice in the log is counted twice there, once here.",
     "A stay whose ENTERQUEUE or CONNECT is missing is rebuilt here from the durations of its last line.",
     "What was open when Asterisk died is counted here as diverted (withdrawn) at its next start; the log has no line for it.",
+    "A queue that the dialplan spells in other letters than queues.conf stands in the log under both; map both.",
     "Calls of ignored callers are in the log's figures, not in ours.",
 )
 

@@ -121,6 +121,7 @@ class QueueLog:
         if name is None:
             out.ignore("queue")
             return
+        queue = queue.lower()
         mark = fields[7] if len(fields) > 7 else ""
         calls = self._calls
         call = calls.open.get(callid)
@@ -145,6 +146,7 @@ class QueueLog:
         if name is None:
             out.ignore("queue")
             return
+        queue = queue.lower()
         kind, reason, place = LEFT[event]
         calls = self._calls
         call, stay = calls.open.get(callid), None
@@ -161,7 +163,7 @@ class QueueLog:
                     out.ignore("repeated")
                     return
             stay = calls.begin(out, entered, call, queue, name, self._last)
-        told = {"queue": name} if reason is None else {"queue": name, "reason": reason}
+        told = {"queue": stay.name} if reason is None else {"queue": stay.name, "reason": reason}
         calls.say(out, kind, at, call, told, stay.visit)
         calls.end(call, stay, at, reason or kind)
 
@@ -171,6 +173,7 @@ class QueueLog:
         if name is None:
             out.ignore("queue")
             return
+        queue = queue.lower()
         call = self._calls.open.get(callid) or self._calls.without_a_stay(callid)
         if any(stay.queue == queue and stay.how == "refused" and stay.entered == at for stay in call.stays):
             out.ignore("repeated")
@@ -185,6 +188,7 @@ class QueueLog:
         if name is None:
             out.ignore("queue")
             return
+        queue = queue.lower()
         who = self._composer.agent(agent)
         calls = self._calls
         call = calls.open.get(callid)
@@ -213,6 +217,7 @@ class QueueLog:
         if name is None:
             out.ignore("queue")
             return
+        queue = queue.lower()
         by = ENDED_BY[event]
         # What stands before the durations of an attended transfer may hold any number of bars.
         place = max(2, len(fields) - 8) if event == "ATTENDEDTRANSFER" else 2 if by == "transfer" else 0
@@ -285,6 +290,7 @@ class QueueLog:
         if name is None or composer.ignores_agent(agent):
             out.ignore("queue" if name is None else "agent")
             return
+        queue = queue.lower()
         call = self._calls.open.get(callid) or self._calls.closed.get(callid)
         stay = None
         if call is not None:
@@ -299,7 +305,7 @@ class QueueLog:
         else:
             rang = fields[5] if len(fields) > 5 else ""
             reason, which = "busy" if rang == "0" else "no_answer", f"{who}/{rang[:12]}/"
-        told = {"queue": name, "agent": who, "reason": reason}
+        told = {"queue": stay.name, "agent": who, "reason": reason}
         self._calls.say(out, "declined", at, call, told, stay.visit, which)
 
     # ------------------------------------------------------------------------------------------------------- all of it
