@@ -15,7 +15,7 @@ Faust hands an agent one message at a time and keeps the books of offsets by its
   is told by a delivery without records, so that retention and a topic made anew are no mere holes.
 - **Where to begin** is asked of the `Reader` once the changelog has been read; Faust's own bookkeeping of read and
   acknowledged offsets is kept out of the way.
-- **Who leads the group** asks for the topics until it knows them, and only then assigns: what it does not know of, such as after
+- **Who leads the group** asks for the topics until it knows them, and only then assigns: what it does not know of, as after
   a broker's restart, it would leave to nobody.
 - **Commits** are sent once, by the generation that made them, and never retried across a rebalance.
 - **The way out** is bounded in time, whether or not the broker answers: a worker that was told to stop ends.

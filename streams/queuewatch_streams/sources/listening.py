@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 _SENDERS: Final = (http_exceptions.HttpProcessingError, web.RequestPayloadError)
-"""What is wrong with a request, and answered: of one that is no HTTP its bad line is in it, which may be that with the token."""
+"""What is wrong with a request, and answered: where it is no HTTP its bad line is in it, which may be that with the token."""
 
 
 def _may_be_told(record: logging.LogRecord) -> bool:
