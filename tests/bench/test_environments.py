@@ -10,6 +10,7 @@ from importlib.metadata import packages_distributions
 import pytest
 
 from bench.environments import HERE
+from bench.processes import our_environment
 
 IMPORTED = "import sys, bench.one_queue; print(*{name.partition('.')[0] for name in sys.modules})"
 
@@ -22,7 +23,8 @@ def canonical(name: str) -> str:
 @pytest.fixture(scope="module")
 def needed() -> set[str]:
     """The distributions of all that what drives the core in a framework imports, but our own."""
-    printed = subprocess.run([sys.executable, "-c", IMPORTED], capture_output=True, text=True, check=True).stdout
+    command = [sys.executable, "-c", IMPORTED]
+    printed = subprocess.run(command, env=our_environment(), capture_output=True, text=True, check=True).stdout
     distributions = packages_distributions()
     found = {canonical(each) for module in printed.split() for each in distributions.get(module, ())}
     return found - {"queuewatch", "setuptools"}  # of setuptools a hook is loaded into every process
