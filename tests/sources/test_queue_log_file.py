@@ -290,9 +290,13 @@ def reader_of(log: Followed) -> QueueLogFile:
     return QueueLogFile("pbx1", settings, Configuration())
 
 
+def run(reader: QueueLogFile, station: Any) -> None:
+    asyncio.run(reader.run(station))
+
+
 def run_until_killed(reader: QueueLogFile, station: Taking) -> None:
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(reader.run(station))  # type: ignore[arg-type]
+        run(reader, station)
 
 
 def test_what_comes_after_a_first_now_is_taken_though_nothing_had_come_before_a_kill(log: Followed) -> None:
@@ -326,7 +330,7 @@ def test_an_empty_file_that_is_packed_before_it_is_seen_again_is_still_the_newes
 def test_what_a_file_holds_that_was_not_there_at_first_has_come_after_now(log: Followed) -> None:
     reader, station = reader_of(log), EndedAt(begin="now")
     with pytest.raises(Lost):
-        asyncio.run(reader.run(station))  # type: ignore[arg-type]
+        run(reader, station)
     log.append(log.lines(3))
     run_until_killed(reader, station)
     assert station.lines == log.written
@@ -394,13 +398,13 @@ def test_a_packed_file_that_is_cut_off_is_named_with_what_can_be_done(log: Follo
     with pytest.raises(
         Lost, match=r"queue_log\.1\.gz: cannot be unpacked to its end yet: .*; if nobody .* move it away"
     ):
-        asyncio.run(reader_of(log).run(Taking(saved)))  # type: ignore[arg-type]
+        run(reader_of(log), Taking(saved))
 
 
 def test_time_goes_on_in_a_quiet_log_beside_one_that_is_always_written_to(log: Followed) -> None:
     """As Asterisk's `full` is: after-call work ends by time alone."""
     log.append(log.lines(3))
-    station = EndedAt()
+    station: Any = EndedAt()
     station.advances = 4
 
     async def noise() -> None:
@@ -408,23 +412,23 @@ def test_time_goes_on_in_a_quiet_log_beside_one_that_is_always_written_to(log: F
             log.append(b"noise\n", log.path.with_name("full"))
             await asyncio.sleep(0.01)
 
-    async def run() -> None:
+    async def follow_beside_it() -> None:
         writing = asyncio.ensure_future(noise())
         try:
             async with asyncio.timeout(30):
-                await reader_of(log).run(station)  # type: ignore[arg-type]
+                await reader_of(log).run(station)
         finally:
             writing.cancel()
 
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(run())
+        asyncio.run(follow_beside_it())
     assert station.lines == log.written
 
 
 def test_a_missing_file_is_lost_with_its_name(log: Followed) -> None:
     """The station tells it and tries again."""
     with pytest.raises(Lost, match="queue_log"):
-        asyncio.run(reader_of(log).run(Taking()))  # type: ignore[arg-type]
+        run(reader_of(log), Taking())
 
 
 STEPS = st.one_of(
